@@ -1,0 +1,175 @@
+"""Cleaning: any text made uniform, and MediaWiki markup turned into prose."""
+
+import re
+import unicodedata
+
+# === Any text ===
+
+_NEWLINE = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+# C0 and C1 controls except tab and newline, DEL, soft hyphen, zero-width space, byte order mark.
+# Joiners (U+200C, U+200D) stay: Persian, Indic scripts and emoji are spelled with them.
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u200b\ufeff\ud800-\udfff]")
+_BLANKS = re.compile("[ \t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
+
+
+def clean_text(text: str) -> str:
+    r"""Make a text uniform without changing its words.
+
+    Unicode NFC; ``\n`` as the one newline; control characters and lone surrogates dropped; runs of
+    blanks become one space, none at the ends of lines; at most one empty line in a row.
+
+    Args:
+        text: any text.
+
+    Returns:
+        the cleaned text, possibly empty.
+
+    Example:
+        >>> clean_text("one \t two\r\n\r\n\r\n\r\nthree\x00 ")
+        'one two\n\nthree'
+    """
+    text = unicodedata.normalize("NFC", text)
+    text = _CONTROL.sub("", _NEWLINE.sub("\n", text))
+    text = _BLANKS.sub(" ", text)
+    text = re.sub(" ?\n ?", "\n", text)
+    return re.sub("\n{3,}", "\n\n", text).strip()
+
+
+# === MediaWiki markup ===
+
+# Sections at the end of an article that are lists of works and links, not prose.
+_BACK_MATTER = frozenset(
+    (
+        "see also|references|external links|further reading|notes|footnotes|citations|sources|"
+        "bibliography|notes and references|references and notes|works cited|general references|"
+        "gallery|参见|參見|参考文献|參考文獻|外部链接|外部連結|注释|註釋|延伸阅读|延伸閱讀"
+    ).split("|")
+)
+
+# Templates whose text belongs to the sentence; filter_wiki would leave a hole: "walked  from the".
+_TEMPLATE = re.compile(
+    r"\{\{\s*(lang|transl|nowrap|nihongo|small|smaller|quote|convert|cvt|chem|as of)"
+    r"(?:-[a-z]+)?\s*\|([^{}]*)\}\}",
+    re.IGNORECASE,
+)
+_BRACKETED = r"(?:[^\[\]]|\[\[[^\[\]]*\]\]|\[[^\[\]]*\])*"
+_IMAGE = re.compile(
+    rf"\[\[\s*(?:file|image|media|文件|档案|檔案|图像|圖像)\s*:{_BRACKETED}\]\]", re.IGNORECASE
+)
+# An innermost table: from {| to |}, each at the beginning of a line.
+_TABLE = re.compile(r"^[ \t:*]*\{\|(?:(?!^[ \t:*]*\{\|).)*?^[ \t]*\|\}", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"<(gallery|timeline|imagemap|score|ref)\b[^<>/]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL
+)
+_MATH = re.compile(r"<math\b[^<>]*>(.*?)</math>|\{\{\s*math\s*\|([^{}]*)\}\}", re.I | re.DOTALL)
+_HEADING = re.compile(r"\s*(={2,6})\s*(.*?)\s*\1\s*$")
+# Private-use characters that filter_wiki leaves alone.
+_LESS, _FORMULA = "\ue000", "\ue001"
+
+# After filter_wiki, in this order.
+_LEFTOVERS = [
+    (re.compile("'{2,}"), ""),  # bold and italic marks
+    (re.compile(r"__[A-Z]+__"), ""),  # __TOC__
+    (re.compile(r"https?://\S+"), ""),
+    (re.compile(r"^[*#:; \t\xa0]+", re.MULTILINE), ""),  # list and indentation marks, lone ones too
+    (re.compile(r"^(?:category|file|image):.*$", re.I | re.MULTILINE), ""),
+    (re.compile(r"^[|!{}+].*$|^.*\|thumb\b.*$", re.MULTILINE), ""),  # scraps of tables, images
+    # "Achilles (; , ''Akhilleus'', )": holes left by pronunciations.
+    (re.compile(r"(?<=\()[ \xa0,;:]+"), ""),
+    (re.compile(r"[ \xa0,;:]+(?=\))"), ""),
+    (re.compile(r"[ \xa0]*\(\)"), ""),
+    (re.compile(r"[ \xa0,;:]+(?=[,;.](?:\s|$))"), ""),
+    (re.compile(r"^[,;.) \t\xa0]+", re.MULTILINE), ""),  # the line began with something removed
+]
+
+
+def clean_wikitext(markup: str) -> str:
+    """Turn the MediaWiki markup of an article into prose.
+
+    gensim's ``filter_wiki`` does most of it. Before it: tables, image captions, galleries and
+    footnotes are cut out and a few templates (measures, foreign words) replaced by their text; a
+    paragraph with a formula that has no plain spelling is dropped, as sentences with holes teach a
+    model nonsense. After it: list marks, bold marks and empty parentheses go, headings become plain
+    lines, and sections without prose (References, See also … or empty ones) are dropped.
+
+    Args:
+        markup: the source of an article, or what ``filter_wiki`` made of it.
+
+    Returns:
+        the prose, paragraphs separated by newlines; empty for a redirect.
+
+    Example:
+        >>> clean_wikitext("'''Ada''' (; [[Greek language|Greek]]: ) is a name.\\n==Notes==\\n* x")
+        'Ada (Greek) is a name.'
+    """
+    from gensim.corpora import wikicorpus
+
+    if re.match(r"\s*#\s*(?:redirect|重定向)", markup, re.IGNORECASE):
+        return ""
+    # "p &lt; 0.05" and "a < b" are no tags: filter_wiki would eat the text up to the next ">".
+    text = re.sub(r"&lt;|<(?![a-zA-Z/!])", _LESS, markup)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"<ref\b[^<>]*/>", "", text, flags=re.IGNORECASE)
+    text = _BLOCK.sub("", text)
+    text = re.sub(r"<br\s*/?>", "\n", text, flags=re.IGNORECASE)
+    text = _MATH.sub(_formula, text)
+    text = _TEMPLATE.sub(_template, text)
+    text = _until_same(_TABLE, wikicorpus.remove_template(text))
+    text = wikicorpus.filter_wiki(_IMAGE.sub("", text))
+    # Lines with an ISBN are entries of a book list.
+    lines = text.split("\n")
+    text = "\n".join(line for line in lines if _FORMULA not in line and "ISBN" not in line)
+    text = _prose_sections(text)
+    for pattern, replacement in _LEFTOVERS:
+        text = pattern.sub(replacement, text)
+    return clean_text(text.replace(_LESS, "<"))
+
+
+def _until_same(pattern, text):
+    count = 1
+    while count:
+        text, count = pattern.subn("", text)
+    return text
+
+
+def _formula(match):
+    """A formula in plain characters (``x``, ``n + 1``) stays; TeX marks its line for removal."""
+    formula = (match[1] or match[2] or "").strip()
+    return formula if re.fullmatch(r"[\w\s+\-=().,/<>]{1,20}", formula) else _FORMULA
+
+
+def _template(match):
+    name = match[1].lower()
+    values = [value.strip() for value in match[2].split("|") if "=" not in value]
+    if not values:
+        return ""
+    if name in ("lang", "transl"):  # {{lang|grc|ἀρχός}}, {{lang-el|Αχιλλεύς}}
+        return values[-1]
+    if name in ("convert", "cvt"):  # {{convert|93|km|mi}}, {{convert|4|to|5|m}}
+        between = values[1:2] and values[1] in ("to", "and", "or", "by", "x", "-", "–")
+        return " ".join(values[: 4 if between else 2])
+    if name == "chem":  # {{chem|H|2|O}}
+        return "".join(values)
+    return f"As of {values[0]}" if name == "as of" else values[0]
+
+
+def _prose_sections(text):
+    """Drop back matter and sections without text; headings become lines of their own."""
+    kept, waiting, skipping = [], [], 0  # waiting: headings that no text has followed yet
+    for line in text.split("\n"):
+        heading = _HEADING.match(line)
+        if heading:
+            level, title = len(heading[1]), heading[2]
+            if skipping and level > skipping:
+                continue
+            skipping = level if title.strip("' ").lower() in _BACK_MATTER else 0
+            waiting = [(above, name) for above, name in waiting if above < level]
+            if not skipping:
+                waiting.append((level, title))
+        elif not skipping and line.strip(" *#:;\t\xa0"):
+            kept.extend(f"\n{name}\n" for _, name in waiting)
+            waiting = []
+            kept.append(line)
+        elif not skipping:
+            kept.append("")
+    return "\n".join(kept)

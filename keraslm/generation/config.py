@@ -1,0 +1,74 @@
+"""How to decode, as data: saved as ``generation_config.json``."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerationConfig:
+    """Settings of generation. Greedy unless one of the sampling settings is given.
+
+    Args:
+        max_new_tokens: at most so many new tokens; fewer when the context is full.
+        temperature: divides the logits (sampling); 0 is greedy.
+        top_k: sample from the ``k`` likeliest tokens (Fan et al. 2018).
+        top_p: sample from the likeliest tokens that together reach this probability (Holtzman et
+            al. 2020).
+        min_p: leave out tokens less likely than this share of the likeliest (Nguyen et al. 2024).
+        repetition_penalty: above 1, tokens already there get less likely (Keskar et al. 2019).
+        seed: the same seed gives the same tokens, in every export too; ``None``: another each
+            time.
+        stop_ids: token ids that end a sequence; they are not part of the result.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    max_new_tokens: int = 50
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop_ids: tuple[int, ...] = ()
+
+    def __post_init__(self):
+        object.__setattr__(self, "stop_ids", tuple(int(i) for i in self.stop_ids))
+        checks = (
+            ("max_new_tokens", "a positive whole number", lambda v: v == int(v) and v >= 1),
+            ("temperature", "0 (greedy) or more", lambda v: v is None or v >= 0),
+            ("top_k", "a positive whole number", lambda v: v is None or (v == int(v) and v >= 1)),
+            ("top_p", "above 0 and at most 1", lambda v: v is None or 0 < v <= 1),
+            ("min_p", "from 0 to 1", lambda v: v is None or 0 <= v <= 1),
+            ("repetition_penalty", "above 0", lambda v: v > 0),
+            ("seed", "a whole number", lambda v: v is None or v == int(v)),
+        )
+        for name, meaning, check in checks:
+            value = getattr(self, name)
+            if isinstance(value, (bool, str)) or not check(value):
+                raise ValueError(f"{name} must be {meaning}; received {value!r}.")
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether tokens are drawn; else the likeliest is taken."""
+        if self.temperature is not None:
+            return self.temperature > 0
+        return any(value is not None for value in (self.top_k, self.top_p, self.min_p))
+
+    def replace(self, **changes) -> "GenerationConfig":
+        """A copy with some settings changed.
+
+        Raises:
+            ValueError: an unknown setting or a value out of range.
+        """
+        unknown = sorted(set(changes) - {f.name for f in dataclasses.fields(self)})
+        if unknown:
+            raise ValueError(
+                f"There is no generation setting {unknown[0]!r}. Settings are "
+                f"{', '.join(f.name for f in dataclasses.fields(self))}."
+            )
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict:
+        """The settings as JSON-ready values."""
+        return {**dataclasses.asdict(self), "stop_ids": list(self.stop_ids)}

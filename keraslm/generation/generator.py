@@ -1,0 +1,294 @@
+"""The loop around a model's ``step``: all at once, token by token, and scoring."""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from keraslm.generation.config import GenerationConfig
+from keraslm.generation.sampling import method_of, next_token, penalise, settings_of
+
+
+class Generated(NamedTuple):
+    """New tokens of one sequence, without the stop token, and the log-probability of each."""
+
+    ids: list[int]
+    log_probs: list[float]
+
+
+class Generator:
+    """Generates with any model that has ``init_cache``, ``step``, ``max_length``, ``vocab_size``.
+
+    Functions are compiled once for each bucket of shapes and kept here.
+
+    Args:
+        model: for example a `keraslm.models.GPT`.
+        jit_compile: compile with XLA: takes seconds for every new bucket, then small models
+            decode faster; worth it for many calls.
+
+    Example:
+        >>> generator = keraslm.generation.Generator(gpt)
+        >>> generator.generate([[1, 2, 3]], GenerationConfig(max_new_tokens=5))[0].ids
+    """
+
+    def __init__(self, model, jit_compile=False):
+        for name in ("init_cache", "step"):
+            if not hasattr(model, name):
+                raise ValueError(
+                    f"model must have init_cache and step, as keraslm.models.GPT has; received "
+                    f"{type(model).__name__}, which has no {name}."
+                )
+        self.model = model
+        self.jit_compile = jit_compile
+        self._compiled: dict = {}
+
+    # === All at once ===
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        config: GenerationConfig,
+        num_return_sequences: int = 1,
+    ) -> list[Generated]:
+        """Continue each prompt.
+
+        Args:
+            prompts: token ids, at least one each; lengths may differ.
+            config: how.
+            num_return_sequences: continuations of each prompt.
+
+        Returns:
+            ``len(prompts) * num_return_sequences`` results, those of a prompt side by side.
+
+        Raises:
+            ValueError: an empty prompt, one that fills the context, ids out of range.
+        """
+        ids, pad, room = self._prepare(prompts, config.max_new_tokens)
+        method = method_of(config, self.model.vocab_size)
+        length = _round_up(ids.shape[1] + room, 64)
+        run = self._compile(
+            ("generate", method, length, num_return_sequences),
+            lambda ids, pad, room, stop, settings: self._run(
+                ids, pad, room, stop, settings, method, length, num_return_sequences
+            ),
+        )
+        tokens, log_probs, counts = run(
+            ops.convert_to_tensor(ids),
+            ops.convert_to_tensor(pad),
+            ops.convert_to_tensor(room, "int32"),
+            ops.convert_to_tensor(config.stop_ids or (-1,), "int32"),
+            settings_of(config, _seed(config)),
+        )
+        tokens, log_probs, counts = (
+            ops.convert_to_numpy(x) for x in (tokens, log_probs, counts)
+        )
+        return [
+            Generated(tokens[i, :n].tolist(), log_probs[i, :n].tolist())
+            for i, n in enumerate(counts)
+        ]
+
+    def _run(self, ids, pad, room, stop, settings, method, length, n):
+        """The whole generation as one graph. Returns tokens, log-probs ``(rows, …)``, counts."""
+        batch, prompt = ids.shape
+        rows = batch * n
+        row = ops.arange(rows, dtype="int32")
+        cache = self.model.init_cache(batch, length)
+        logits, cache = self.model.step(ids, cache, 0, pad, last_only=True)
+        if n > 1:
+            cache = keras.tree.map_structure(lambda x: ops.repeat(x, n, axis=0), cache)
+            logits, pad = ops.repeat(logits, n, axis=0), ops.repeat(pad, n, axis=0)
+        seen = self._seen(ids, pad if n == 1 else pad[::n], n) if method.penalty else None
+        token, log_prob = self._choose(logits[:, 0], seen, method, settings, row, 0)
+        done = _is_in(token, stop)
+        tokens = ops.zeros((rows, length - prompt), "int32")
+        log_probs = ops.zeros((rows, length - prompt), "float32")
+        count = ops.cast(ops.logical_not(done), "int32")
+        # Before each turn: i tokens were chosen; ``token`` is the newest, not yet run.
+        tokens = ops.slice_update(tokens, (0, 0), ops.expand_dims(token, 1))
+        log_probs = ops.slice_update(log_probs, (0, 0), ops.expand_dims(log_prob, 1))
+        seen = () if seen is None else (seen,)
+
+        def unfinished(i, token, done, *_):
+            return ops.logical_and(i < room, ops.logical_not(ops.all(done)))
+
+        def turn(i, token, done, count, tokens, log_probs, cache, *seen):
+            seen = tuple(ops.logical_or(s, _one_hot(token, s)) for s in seen)
+            logits, cache = self.model.step(
+                ops.expand_dims(token, 1), cache, prompt + i - 1, pad, last_only=True
+            )
+            token, log_prob = self._choose(
+                logits[:, 0], seen[0] if seen else None, method, settings, row, i
+            )
+            done = ops.logical_or(done, _is_in(token, stop))
+            count = count + ops.cast(ops.logical_not(done), "int32")
+            tokens = ops.slice_update(tokens, (0, i), ops.expand_dims(token, 1))
+            log_probs = ops.slice_update(log_probs, (0, i), ops.expand_dims(log_prob, 1))
+            return (i + 1, token, done, count, tokens, log_probs, cache, *seen)
+
+        first = ops.convert_to_tensor(1, "int32")
+        _, _, _, count, tokens, log_probs, *_ = ops.while_loop(
+            unfinished, turn, (first, token, done, count, tokens, log_probs, cache, *seen)
+        )
+        return tokens, log_probs, count
+
+    def _choose(self, logits, seen, method, settings, row, step):
+        """The next token ``(rows,)`` and its log-probability, before penalties and filters."""
+        log_p = ops.log_softmax(logits, axis=-1)
+        if method.penalty:
+            logits = penalise(logits, seen, settings.repetition_penalty)
+        token = next_token(logits, method, settings, row, step)
+        return token, ops.take_along_axis(log_p, ops.expand_dims(token, 1), axis=1)[:, 0]
+
+    def _seen(self, ids, pad, n):
+        """Bool ``(rows, vocab_size)``: which tokens stand in the prompt."""
+        real = ops.expand_dims(ops.arange(ids.shape[1], dtype="int32"), 0) >= ops.expand_dims(
+            pad, 1
+        )
+        one_hot = ops.one_hot(ops.where(real, ids, -1), self.model.vocab_size, dtype="bool")
+        return ops.repeat(ops.any(one_hot, axis=1), n, axis=0)
+
+    # === Token by token ===
+
+    def stream(
+        self, prompts: Sequence[Sequence[int]], config: GenerationConfig
+    ) -> Iterator[list[tuple[int, float] | None]]:
+        """Continue the prompts, giving each new token as soon as it is there.
+
+        Yields:
+            for each prompt ``(token id, log-probability)``, or ``None`` once it has ended. The
+            same tokens as `generate`. Close the iterator to stop earlier.
+        """
+        ids, pad, room = self._prepare(prompts, config.max_new_tokens)
+        method = method_of(config, self.model.vocab_size)
+        length = _round_up(ids.shape[1] + room, 64)
+        settings = settings_of(config, _seed(config))
+        row = ops.arange(len(prompts), dtype="int32")
+        seen = self._seen(ops.convert_to_tensor(ids), pad, 1) if method.penalty else None
+        cache = self.model.init_cache(len(prompts), length)
+
+        def one_step(ids, cache, start, pad, seen, settings, number):
+            logits, cache = self.model.step(ids, cache, start, pad, last_only=True)
+            token, log_prob = self._choose(logits[:, 0], seen, method, settings, row, number)
+            if seen is not None:
+                seen = ops.logical_or(seen, _one_hot(token, seen))
+            return token, log_prob, cache, seen
+
+        run = self._compile(("stream", method, length), one_step)
+        start, done = 0, np.zeros(len(prompts), bool)
+        for number in range(room):
+            token, log_prob, cache, seen = run(
+                ops.convert_to_tensor(ids),
+                cache,
+                ops.convert_to_tensor(start, "int32"),
+                ops.convert_to_tensor(pad),
+                seen,
+                settings,
+                ops.convert_to_tensor(number, "int32"),
+            )
+            tokens = ops.convert_to_numpy(token)
+            done |= np.isin(tokens, config.stop_ids)
+            if done.all():
+                return
+            log_probs = ops.convert_to_numpy(log_prob)
+            yield [
+                None if over else (int(t), float(p))
+                for t, p, over in zip(tokens, log_probs, done, strict=True)
+            ]
+            start, ids = start + ids.shape[1], tokens[:, np.newaxis]
+
+    # === Scoring ===
+
+    def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-probability (natural) of each token but the first, given those before it.
+
+        Args:
+            sequences: token ids, two at least.
+        """
+        for ids in sequences:
+            if len(ids) < 2:
+                raise ValueError("A sequence to score needs at least two tokens.")
+        self._check(sequences, self.model.max_length)
+        longest = _bucket(max(len(ids) for ids in sequences))
+        batch = np.zeros((len(sequences), longest), "int32")
+        for i, ids in enumerate(sequences):
+            batch[i, : len(ids)] = ids  # padding on the right: causal, so no mask is needed
+
+        def log_probs_of(ids):
+            cache = self.model.init_cache(ids.shape[0], ids.shape[1])
+            logits, _ = self.model.step(ids, cache, 0)
+            log_p = ops.log_softmax(logits[:, :-1], axis=-1)
+            return ops.take_along_axis(log_p, ops.expand_dims(ids[:, 1:], -1), axis=-1)[..., 0]
+
+        run = self._compile(("score",), log_probs_of)
+        result = ops.convert_to_numpy(run(ops.convert_to_tensor(batch)))
+        return [result[i, : len(ids) - 1].tolist() for i, ids in enumerate(sequences)]
+
+    # === Shapes and compilation ===
+
+    def _prepare(self, prompts, max_new_tokens):
+        """Prompts padded left to a bucket ``(batch, bucket)``, padding ``(batch,)``, room."""
+        if not len(prompts):
+            raise ValueError("prompts is empty: give at least one.")
+        self._check(prompts, self.model.max_length)
+        longest = max(len(p) for p in prompts)
+        room = min(max_new_tokens, self.model.max_length - longest)
+        if room < 1:
+            raise ValueError(
+                f"The prompt has {longest} tokens and fills the context of "
+                f"{self.model.max_length}: nothing can follow. Shorten the prompt."
+            )
+        bucket = _bucket(longest)
+        ids = np.zeros((len(prompts), bucket), "int32")
+        for i, prompt in enumerate(prompts):
+            ids[i, bucket - len(prompt) :] = prompt
+        return ids, np.array([bucket - len(p) for p in prompts], "int32"), room
+
+    def _check(self, sequences, longest):
+        for ids in sequences:
+            if not len(ids):
+                raise ValueError("A prompt has no tokens. Start from the end-of-text token.")
+            if len(ids) > longest:
+                raise ValueError(
+                    f"The text has {len(ids)} tokens, more than the context of {longest}. "
+                    "Shorten it."
+                )
+            if min(ids) < 0 or max(ids) >= self.model.vocab_size:
+                raise ValueError(
+                    f"token ids must be from 0 to {self.model.vocab_size - 1}; received "
+                    f"{min(ids)} to {max(ids)}. Was the text encoded with another tokenizer?"
+                )
+
+    def _compile(self, key, function):
+        if key not in self._compiled:
+            if keras.backend.backend() == "tensorflow":
+                import tensorflow as tf
+
+                function = tf.function(
+                    function, jit_compile=self.jit_compile, reduce_retracing=False
+                )
+            self._compiled[key] = function
+        return self._compiled[key]
+
+
+def _seed(config):
+    return secrets.randbelow(2**31 - 1) if config.seed is None else int(config.seed) % (2**31 - 1)
+
+
+def _bucket(length):
+    """The next power of two, at least 8."""
+    return max(8, 1 << (length - 1).bit_length())
+
+
+def _round_up(length, multiple):
+    return -(-length // multiple) * multiple
+
+
+def _is_in(token, stop):
+    return ops.any(ops.equal(ops.expand_dims(token, 1), ops.expand_dims(stop, 0)), axis=1)
+
+
+def _one_hot(token, like):
+    return ops.one_hot(token, like.shape[-1], dtype="bool")

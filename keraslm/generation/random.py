@@ -1,0 +1,38 @@
+"""A random number generator that every runtime computes to the bit.
+
+Sampling has to give the same tokens in Keras, in a SavedModel and on a phone, but stateless random
+operations do not convert to LiteRT. This one is a keyed permutation made of int32 additions,
+multiplications and remainders only: a Feistel network over pairs of residues modulo a prime ``P``
+(Luby & Rackoff 1988), with cubing as its round function (a permutation, because 3 does not divide
+``P - 1``). ``P * P < 2**31``, so nothing overflows.
+"""
+
+from keras import ops
+
+P = 46337
+ROUNDS = 6
+
+
+def uniform(seed, row, step):
+    """Numbers in (0, 1), one for each row: a pure function of its arguments.
+
+    Args:
+        seed: int32 scalar, not negative.
+        row: int32 ``(batch,)``, not negative.
+        step: int32 scalar, not negative.
+
+    Returns:
+        float32 ``(batch,)``.
+    """
+    keys = (seed % P, seed // P % P)
+    left, right = row % P, step % P + 0 * row
+    for i in range(ROUNDS):
+        x = (right + keys[i % 2] + 7919 * (i + 1)) % P
+        left, right = right, (left + _cube(x)) % P
+    high, low = ops.cast(left, "float32"), ops.cast(right, "float32")
+    # Rounding may give 1.0, which is no valid share.
+    return ops.minimum((high + (low + 0.5) / P) / P, 1.0 - 2.0**-24)
+
+
+def _cube(x):
+    return x * x % P * x % P

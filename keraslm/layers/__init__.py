@@ -1,0 +1,21 @@
+"""The layers that models are composed of. Pure Keras: they know nothing of text."""
+
+import keras  # noqa: F401  (first: see keraslm/_registration.py)
+
+from keraslm.layers.attention import MultiHeadAttention
+from keraslm.layers.feed_forward import FeedForward
+from keraslm.layers.masks import AttentionMask, SegmentPositions
+from keraslm.layers.positions import PositionalEncoding, RotaryEmbedding
+from keraslm.layers.token_embedding import TokenEmbedding
+from keraslm.layers.transformer_block import TransformerBlock
+
+__all__ = [
+    "AttentionMask",
+    "FeedForward",
+    "MultiHeadAttention",
+    "PositionalEncoding",
+    "RotaryEmbedding",
+    "SegmentPositions",
+    "TokenEmbedding",
+    "TransformerBlock",
+]

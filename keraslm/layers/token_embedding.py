@@ -1,0 +1,73 @@
+"""Token ids to vectors, and, with the same table, hidden states to logits."""
+
+import keras
+from keras import ops
+
+from keraslm.layers.common import check_positive, fresh, register
+
+
+@register
+class TokenEmbedding(keras.layers.Layer):
+    """A table of token vectors that also serves as the output head (Press & Wolf 2017).
+
+    Args:
+        vocab_size: number of tokens.
+        d_model: width of a vector.
+        scale: multiply the vectors by ``sqrt(d_model)`` (Vaswani et al. 2017, section 3.4).
+        embeddings_initializer: for the table, for example a
+            `keraslm.embeddings.VectorInitializer`; default normal with spread 0.02.
+
+    Call arguments:
+        inputs: int ids ``(batch, seq)``, from 0 to ``vocab_size - 1``; with ``reverse=True``
+            float hidden states ``(batch, seq, d_model)``.
+        reverse: hidden states to logits.
+
+    Returns:
+        float ``(batch, seq, d_model)``; reversed, float32 logits ``(batch, seq, vocab_size)``.
+
+    Example:
+        >>> embed = keraslm.layers.TokenEmbedding(vocab_size=1000, d_model=64)
+        >>> logits = embed(embed(token_ids), reverse=True)
+    """
+
+    def __init__(
+        self, vocab_size, d_model, *, scale=False, embeddings_initializer=None, **kwargs
+    ):
+        super().__init__(**kwargs)
+        check_positive(vocab_size=vocab_size, d_model=d_model)
+        self.vocab_size = vocab_size
+        self.d_model = d_model
+        self.scale = scale
+        self.embeddings_initializer = keras.initializers.get(
+            embeddings_initializer or keras.initializers.RandomNormal(stddev=0.02)
+        )
+
+    def build(self, input_shape=None):
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self.vocab_size, self.d_model),
+            initializer=self.embeddings_initializer,
+        )
+        self.built = True
+
+    def call(self, inputs, reverse=False):
+        table = ops.cast(ops.convert_to_tensor(self.embeddings), self.compute_dtype)
+        if reverse:
+            hidden = ops.cast(inputs, self.compute_dtype)
+            return ops.cast(ops.matmul(hidden, ops.transpose(table)), "float32")
+        x = ops.take(table, inputs, axis=0)
+        return x * self.d_model**0.5 if self.scale else x
+
+    def compute_output_spec(self, inputs, reverse=False):
+        if reverse:
+            return keras.KerasTensor((*inputs.shape[:-1], self.vocab_size), dtype="float32")
+        return keras.KerasTensor((*inputs.shape, self.d_model), dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "vocab_size": self.vocab_size,
+            "d_model": self.d_model,
+            "scale": self.scale,
+            "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
+        }

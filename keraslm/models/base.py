@@ -1,0 +1,212 @@
+"""What GPT, BERT and Transformer have in common: inputs by name, config, compile defaults."""
+
+import keras
+import numpy as np
+
+from keraslm.models.config import TransformerConfig
+from keraslm.models.presets import FAMILIES, sized
+
+
+class TransformerModel(keras.Model):
+    """A functional ``keras.Model`` on token ids that also takes a bare array.
+
+    Subclasses set ``family`` (a row of `FAMILIES`) and build their graph in ``__init__``.
+
+    Inputs, by name, each of shape ``(batch, seq)``; all but ``token_ids`` may be missing:
+        token_ids: int.
+        padding_mask: bool, True for real tokens; padding stands on the right.
+        segment_ids: int, the document of each token in a packed row: tokens see only their own
+            document and positions restart with it.
+    """
+
+    family: str = ""
+
+    @classmethod
+    def make_config(cls, **fields):
+        """A `TransformerConfig` of this family.
+
+        Raises:
+            ValueError: an unknown field.
+        """
+        unknown = sorted(set(fields) - set(TransformerConfig.field_names()))
+        if unknown:
+            raise ValueError(
+                f"{cls.__name__} has no argument {unknown[0]!r}. It takes "
+                f"{', '.join(TransformerConfig.field_names())}."
+            )
+        return TransformerConfig(**{**FAMILIES[cls.family], **fields})
+
+    @classmethod
+    def sized(cls, size, vocab_size, **fields):
+        """A model of a named size.
+
+        Args:
+            size: ``"nano"``, ``"tiny"``, ``"mini"``, ``"small"`` or ``"medium"``.
+            vocab_size: number of tokens.
+            fields: whatever else the class takes; wins over the size.
+
+        Example:
+            >>> gpt = keraslm.models.GPT.sized("tiny", vocab_size=4096)
+        """
+        return cls(vocab_size=vocab_size, **{**sized(size), **fields})
+
+    def _finish(self, trunk, config, embeddings_initializer):
+        """Keep what ``step`` and ``get_config`` need, after the functional graph is there."""
+        self.trunk = trunk
+        self.input_names = tuple(self._inputs_struct)
+        self.transformer_config = config
+        self._embeddings_initializer = embeddings_initializer
+
+    # === Inputs ===
+
+    @property
+    def input_spec(self):
+        # Functional would check for a dict; call() takes a bare array too.
+        return None
+
+    @input_spec.setter
+    def input_spec(self, value):
+        pass
+
+    def as_inputs(self, inputs):
+        """The dict of inputs, with None for the missing ones."""
+        if isinstance(inputs, (list, tuple)) and not isinstance(inputs[0], (int, float)):
+            raise ValueError(
+                f"Inputs must be an array of token ids or a dict with the keys "
+                f"{self.input_names}; received a {type(inputs).__name__}."
+            )
+        inputs = dict(inputs) if isinstance(inputs, dict) else {"token_ids": inputs}
+        unknown = sorted(set(inputs) - set(self.input_names))
+        if unknown or inputs.get("token_ids") is None:
+            problem = f"unknown input {unknown[0]!r}" if unknown else "token_ids is missing"
+            raise ValueError(
+                f"{problem}: {type(self).__name__} takes token_ids and, if wanted, "
+                f"{', '.join(self.input_names[1:])}; received {sorted(inputs)}."
+            )
+        length = inputs["token_ids"].shape[-1]
+        if self.transformer_config.positions in ("sinusoidal", "learned") and (
+            length is not None and length > self.transformer_config.max_length
+        ):
+            raise ValueError(
+                f"token_ids has {length} positions, more than max_length="
+                f"{self.transformer_config.max_length}. Shorten the input or build the model "
+                "with a larger max_length."
+            )
+        return {name: inputs.get(name) for name in self.input_names}
+
+    def __call__(self, inputs, *args, **kwargs):
+        # Checked here: Keras adds a page about its arguments to errors raised inside call().
+        return super().__call__(self.as_inputs(inputs), *args, **kwargs)
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(self.as_inputs(inputs), training=training)
+
+    def compute_output_spec(self, inputs, training=None, mask=None):
+        inputs = self.as_inputs(inputs)
+        if all(value is not None for value in inputs.values()):
+            return super().compute_output_spec(inputs)
+        # Functional compares shapes, which None has not: trace the call instead.
+        return keras.Operation.compute_output_spec(self, inputs)
+
+    def fit(self, x=None, *args, **kwargs):
+        self.check_ids(x)
+        return super().fit(x, *args, **kwargs)
+
+    def check_ids(self, inputs):
+        """Raise a ValueError if a NumPy array of ids holds one outside the vocabulary.
+
+        TensorFlow's own message for it names neither the argument nor the vocabulary, and under
+        XLA there is none.
+        """
+        ids = inputs.get("token_ids") if isinstance(inputs, dict) else inputs
+        if isinstance(ids, np.ndarray) and ids.size and ids.dtype.kind in "iu":
+            low, high = int(ids.min()), int(ids.max())
+            if low < 0 or high >= self.transformer_config.vocab_size:
+                raise ValueError(
+                    f"token_ids must be from 0 to {self.transformer_config.vocab_size - 1}; "
+                    f"received {low if low < 0 else high}. Was the text encoded with another "
+                    "tokenizer?"
+                )
+
+    # === Keras ===
+
+    def default_loss(self):
+        """The loss of ``compile()`` without one."""
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def compile(self, optimizer="auto", loss="auto", **kwargs):
+        """``keras.Model.compile`` with defaults for language models.
+
+        ``optimizer="auto"``: AdamW, learning rate 3e-4, weight decay 0.1 for matrices only,
+        gradients clipped at norm 1 (Radford et al. 2019, Brown et al. 2020).
+        ``loss="auto"``: cross-entropy from logits.
+        """
+        self._default_optimizer = isinstance(optimizer, str) and optimizer == "auto"
+        if self._default_optimizer:
+            optimizer = default_optimizer(self)
+        if isinstance(loss, str) and loss == "auto":
+            loss = self.default_loss()
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        return {**config, "default_optimizer": self._default_optimizer} if config else config
+
+    def compile_from_config(self, config):
+        config = dict(config)
+        default_optimizer = config.pop("default_optimizer", False)
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if default_optimizer:  # an optimizer's config does not keep what it excludes
+            exclude_from_decay(self.optimizer, self)
+        self.optimizer.build(self.trainable_variables)
+
+    def get_config(self):
+        config = {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            **self.transformer_config.to_dict(),
+        }
+        if self._embeddings_initializer is not None:
+            config["embeddings_initializer"] = keras.initializers.serialize(
+                self._embeddings_initializer
+            )
+        return config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        for name, get in (
+            ("dtype", keras.dtype_policies.get),
+            ("embeddings_initializer", keras.initializers.get),
+        ):
+            if isinstance(config.get(name), dict):
+                config[name] = get(config[name])
+        return cls(**config)
+
+
+def default_optimizer(model, learning_rate=3e-4, weight_decay=0.1):
+    """AdamW that decays matrices but neither norms, biases nor embeddings.
+
+    Args:
+        model: the model, built.
+        learning_rate: a number or a schedule.
+        weight_decay: share of a weight taken off per step, times the learning rate.
+    """
+    optimizer = keras.optimizers.AdamW(
+        learning_rate, weight_decay=weight_decay, beta_2=0.95, global_clipnorm=1.0
+    )
+    exclude_from_decay(optimizer, model)
+    return optimizer
+
+
+def exclude_from_decay(optimizer, model):
+    """Keep norms, biases and embeddings of ``model`` from being decayed."""
+    optimizer.exclude_from_weight_decay(
+        [w for w in model.trainable_variables if len(w.shape) < 2 or "embeddings" in w.name]
+    )
+
+
+def optional_input(name, dtype):
+    """A symbolic ``(batch, seq)`` input that may be missing."""
+    return keras.Input((None,), dtype=dtype, name=name, optional=True)

@@ -1,0 +1,94 @@
+"""What a transformer is, as data: every family is a row of these fields."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+    """The architecture of a transformer.
+
+    Args:
+        vocab_size: number of tokens.
+        num_layers: number of blocks.
+        d_model: width.
+        num_heads: attention heads; must divide ``d_model`` unless ``head_dim`` is given.
+        ffn_dim: inner width of the feed-forward networks; default ``4 * d_model``.
+        max_length: longest sequence.
+        dropout: of embeddings, attention weights and residuals.
+        num_kv_heads: key/value heads; default ``num_heads``.
+        head_dim: width of a head; default ``d_model / num_heads``.
+        norm: ``"layer"`` or ``"rms"``.
+        norm_first: normalise before each part, with one more norm at the end.
+        norm_epsilon: added to the variance.
+        activation: ``"relu"``, ``"gelu"``, ``"gelu_tanh"`` or ``"silu"``.
+        gated: gated feed-forward (SwiGLU, GeGLU).
+        positions: ``"sinusoidal"``, ``"learned"``, ``"rotary"`` or ``None``.
+        rotary_base: wavelength base of rotary positions.
+        embedding_scale: embeddings times ``sqrt(d_model)``.
+        embedding_norm: normalise the sum of the embeddings (BERT).
+        token_types: number of token types (BERT's segments); 0: none.
+        causal: a token sees no later token.
+        tied: the output head is the embedding table.
+        use_bias: in all projections.
+        initializer_range: spread of the normal initializers.
+        kernel_regularizer: of all projections, for example ``"l2"``.
+
+    Raises:
+        ValueError: a value that cannot be.
+    """
+
+    vocab_size: int
+    num_layers: int
+    d_model: int
+    num_heads: int
+    ffn_dim: int | None = None
+    max_length: int = 512
+    dropout: float = 0.0
+    num_kv_heads: int | None = None
+    head_dim: int | None = None
+    norm: str = "layer"
+    norm_first: bool = False
+    norm_epsilon: float = 1e-5
+    activation: str = "relu"
+    gated: bool = False
+    positions: str | None = "sinusoidal"
+    rotary_base: float = 10000.0
+    embedding_scale: bool = False
+    embedding_norm: bool = False
+    token_types: int = 0
+    causal: bool = False
+    tied: bool = True
+    use_bias: bool = True
+    initializer_range: float = 0.02
+    kernel_regularizer: object = None
+
+    def __post_init__(self):
+        if self.ffn_dim is None:
+            object.__setattr__(self, "ffn_dim", 4 * self.d_model)
+        if self.num_kv_heads is None:
+            object.__setattr__(self, "num_kv_heads", self.num_heads)
+        for name in ("vocab_size", "num_layers", "d_model", "num_heads", "ffn_dim", "max_length"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a positive whole number; received {value!r}.")
+        if self.head_dim is None:
+            if self.d_model % self.num_heads:
+                raise ValueError(
+                    f"num_heads must divide d_model; received d_model={self.d_model}, "
+                    f"num_heads={self.num_heads}. Use a d_model that is a multiple of num_heads."
+                )
+            object.__setattr__(self, "head_dim", self.d_model // self.num_heads)
+        if self.positions not in ("sinusoidal", "learned", "rotary", None):
+            raise ValueError(
+                "positions must be 'sinusoidal', 'learned', 'rotary' or None; "
+                f"received {self.positions!r}."
+            )
+
+    @classmethod
+    def field_names(cls):
+        """Names of the fields."""
+        return tuple(field.name for field in dataclasses.fields(cls))
+
+    def to_dict(self):
+        """The fields as a plain dict."""
+        return {name: getattr(self, name) for name in self.field_names()}

@@ -1,0 +1,163 @@
+"""The decoder: GPT-2's shape by default, Llama's and others' by its arguments."""
+
+import keras
+from keras import ops
+
+from keraslm.layers.common import register
+from keraslm.layers.masks import AttentionMask, SegmentPositions
+from keraslm.models.base import TransformerModel, optional_input
+from keraslm.models.trunk import Trunk
+
+
+@register
+class GPT(TransformerModel):
+    """A decoder-only language model (Radford et al. 2019).
+
+    Args:
+        vocab_size: number of tokens.
+        num_layers: number of blocks.
+        d_model: width.
+        num_heads: attention heads; must divide ``d_model``.
+        ffn_dim: inner width of the feed-forward networks; default ``4 * d_model``.
+        max_length: longest sequence.
+        dropout: share dropped in training.
+        embeddings_initializer: of the token table, for example a
+            `keraslm.embeddings.VectorInitializer`.
+        options: the other fields of `TransformerConfig`; ``norm="rms", positions="rotary",
+            activation="silu", gated=True, use_bias=False, tied=False`` is Llama's shape.
+
+    Inputs: int ids ``(batch, seq)``, or a dict; see `TransformerModel`.
+
+    Outputs: float32 logits ``(batch, seq, vocab_size)``.
+
+    Example:
+        >>> gpt = keraslm.models.GPT(vocab_size=1000, num_layers=2, d_model=64, num_heads=4)
+        >>> gpt.compile()
+        >>> gpt.fit(ids[:, :-1], ids[:, 1:])
+    """
+
+    family = "gpt"
+
+    def __init__(
+        self,
+        vocab_size,
+        num_layers=4,
+        d_model=192,
+        num_heads=3,
+        ffn_dim=None,
+        max_length=256,
+        dropout=0.0,
+        *,
+        embeddings_initializer=None,
+        name=None,
+        trainable=True,
+        dtype=None,
+        **options,
+    ):
+        config = self.make_config(
+            vocab_size=vocab_size, num_layers=num_layers, d_model=d_model, num_heads=num_heads,
+            ffn_dim=ffn_dim, max_length=max_length, dropout=dropout, **options,
+        )  # fmt: skip
+        dtype = keras.dtype_policies.get(dtype)
+
+        # === Layers ===
+        trunk = Trunk(config, dtype, embeddings_initializer)
+        head = None
+        if not config.tied:
+            head = keras.layers.Dense(
+                config.vocab_size, use_bias=False, dtype=dtype, name="head",
+                kernel_initializer=keras.initializers.RandomNormal(
+                    stddev=config.initializer_range
+                ),
+            )  # fmt: skip
+        to_float = keras.layers.Activation("linear", dtype="float32", name="logits")
+
+        def logits_of(hidden):
+            y = trunk.embed(hidden, reverse=True) if head is None else head(hidden)
+            return to_float(y)
+
+        # === Functional model ===
+        token_ids = keras.Input((None,), dtype="int32", name="token_ids")
+        padding_mask = optional_input("padding_mask", "bool")
+        segment_ids = optional_input("segment_ids", "int32")
+        mask = AttentionMask(name="attention_mask", dtype=dtype)(
+            token_ids, padding_mask=padding_mask, segment_ids=segment_ids
+        )
+        positions = SegmentPositions(name="segment_positions", dtype=dtype)(segment_ids)
+        hidden = trunk(token_ids, attention_mask=mask, positions=positions)
+        inputs = {
+            "token_ids": token_ids,
+            "padding_mask": padding_mask,
+            "segment_ids": segment_ids,
+        }
+        super().__init__(
+            inputs=inputs, outputs=logits_of(hidden), name=name, trainable=trainable
+        )
+
+        # === Config ===
+        self.dtype_policy = dtype
+        self._logits_of = logits_of
+        self._finish(trunk, config, embeddings_initializer)
+
+    # === The step protocol: what generation and every export run ===
+
+    @property
+    def max_length(self):
+        """Longest sequence, prompt and continuation together."""
+        return self.transformer_config.max_length
+
+    @property
+    def vocab_size(self):
+        """Number of tokens."""
+        return self.transformer_config.vocab_size
+
+    def init_cache(self, batch, length, dtype=None):
+        """An empty cache.
+
+        Args:
+            batch: number of rows.
+            length: number of slots, at least as many as tokens will be written.
+            dtype: default, the compute dtype.
+
+        Returns:
+            one ``(keys, values)`` a block, each ``(batch, num_kv_heads, length, head_dim)``.
+        """
+        config = self.transformer_config
+        shape = (batch, config.num_kv_heads, length, config.head_dim)
+        dtype = dtype or self.compute_dtype
+        return tuple(
+            (ops.zeros(shape, dtype), ops.zeros(shape, dtype)) for _ in range(config.num_layers)
+        )
+
+    def step(self, token_ids, cache, start, pad=None, last_only=False):
+        """Run some tokens, writing their keys and values into the cache.
+
+        Args:
+            token_ids: int ``(batch, seq)``; one token a row when decoding, more to prefill.
+            cache: from `init_cache` or the step before.
+            start: int scalar, the slot of the first token: how many came before.
+            pad: int ``(batch,)``, how many slots at the left of each row are padding.
+            last_only: logits of the last token only.
+
+        Returns:
+            float32 logits ``(batch, seq or 1, vocab_size)`` and the new cache.
+        """
+        length = token_ids.shape[1] or ops.shape(token_ids)[1]
+        slots = ops.expand_dims(start + ops.arange(length, dtype="int32"), 0)  # (1, T)
+        mask = None
+        if pad is not None:
+            pad = ops.expand_dims(ops.cast(pad, "int32"), 1)  # (B, 1)
+            keys = ops.expand_dims(ops.arange(cache[0][0].shape[2], dtype="int32"), 0)
+            mask = keys >= pad  # (B, S)
+            slots = ops.maximum(slots - pad, 0)
+        hidden, cache = self.trunk(
+            token_ids,
+            attention_mask=mask,
+            positions=slots,
+            cache=cache,
+            start=start,
+            training=False,
+        )
+        if last_only:
+            hidden = hidden[:, -1:]
+        return self._logits_of(hidden), cache

@@ -1,0 +1,94 @@
+"""The transformer of "Attention is all you need", as a trunk or a language model."""
+
+import keras
+
+from keraslm.layers.common import register
+from keraslm.layers.masks import AttentionMask, SegmentPositions
+from keraslm.models.base import TransformerModel, optional_input
+from keraslm.models.trunk import Trunk
+
+
+@register
+class Transformer(TransformerModel):
+    """Embeddings times ``sqrt(d_model)``, sinusoidal positions, blocks (Vaswani et al. 2017).
+
+    Args:
+        vocab_size: number of tokens.
+        d_model: width.
+        num_heads: attention heads; must divide ``d_model``.
+        ffn_dim: inner width of the feed-forward networks.
+        max_length: longest sequence.
+        dropout: share dropped in training.
+        num_layers: number of blocks.
+        head: ``None``: hidden states ``(batch, seq, d_model)``, to put layers of your own on;
+            ``"lm"``: float32 logits ``(batch, seq, vocab_size)`` through the tied table.
+        embeddings_initializer: of the token table.
+        options: the other fields of `TransformerConfig`, such as ``causal=True``.
+
+    Inputs: int ids ``(batch, seq)``, or a dict; see `TransformerModel`.
+
+    Example:
+        >>> trunk = keraslm.models.Transformer(1000, 64, 4, 256, 128, 0.1)
+        >>> ids = keras.Input((None,), dtype="int32")
+        >>> x = keras.layers.GlobalAveragePooling1D()(trunk(ids))
+        >>> classifier = keras.Model(ids, keras.layers.Dense(2, "softmax")(x))
+    """
+
+    family = "transformer"
+
+    def __init__(
+        self,
+        vocab_size,
+        d_model=192,
+        num_heads=3,
+        ffn_dim=None,
+        max_length=256,
+        dropout=0.0,
+        *,
+        num_layers=2,
+        head=None,
+        embeddings_initializer=None,
+        name=None,
+        trainable=True,
+        dtype=None,
+        **options,
+    ):
+        if head not in (None, "lm"):
+            raise ValueError(f"head must be None or 'lm'; received {head!r}.")
+        config = self.make_config(
+            vocab_size=vocab_size, num_layers=num_layers, d_model=d_model, num_heads=num_heads,
+            ffn_dim=ffn_dim, max_length=max_length, dropout=dropout, **options,
+        )  # fmt: skip
+        dtype = keras.dtype_policies.get(dtype)
+
+        # === Layers ===
+        trunk = Trunk(config, dtype, embeddings_initializer)
+
+        # === Functional model ===
+        token_ids = keras.Input((None,), dtype="int32", name="token_ids")
+        padding_mask = optional_input("padding_mask", "bool")
+        segment_ids = optional_input("segment_ids", "int32")
+        mask = AttentionMask(name="attention_mask", dtype=dtype)(
+            token_ids, padding_mask=padding_mask, segment_ids=segment_ids
+        )
+        positions = SegmentPositions(name="segment_positions", dtype=dtype)(segment_ids)
+        y = trunk(token_ids, attention_mask=mask, positions=positions)
+        if head == "lm":
+            y = trunk.embed(y, reverse=True)
+        inputs = {
+            "token_ids": token_ids,
+            "padding_mask": padding_mask,
+            "segment_ids": segment_ids,
+        }
+        super().__init__(inputs=inputs, outputs=y, name=name, trainable=trainable)
+
+        # === Config ===
+        self.dtype_policy = dtype
+        self.head = head
+        self._finish(trunk, config, embeddings_initializer)
+
+    def default_loss(self):
+        return super().default_loss() if self.head == "lm" else "mse"
+
+    def get_config(self):
+        return {**super().get_config(), "head": self.head}

@@ -1,0 +1,143 @@
+"""Embeddings and blocks: the part that all transformers share."""
+
+import keras
+
+from keraslm.layers.positions import PositionalEncoding
+from keraslm.layers.token_embedding import TokenEmbedding
+from keraslm.layers.transformer_block import TransformerBlock, make_norm
+
+
+class Trunk:
+    """Builds the layers that a config names and runs them, symbolically or on tensors.
+
+    A plain object, not a layer: a model's summary, weights and ``.keras`` file show the blocks
+    themselves.
+
+    Args:
+        config: a `TransformerConfig`.
+        dtype: dtype policy of the layers.
+        embeddings_initializer: of the token table; default normal.
+    """
+
+    def __init__(self, config, dtype=None, embeddings_initializer=None):
+        self.config = config
+        normal = keras.initializers.RandomNormal(stddev=config.initializer_range)
+        # GPT-2: the residual sums 2 * num_layers outputs, so each starts smaller.
+        residual = keras.initializers.RandomNormal(
+            stddev=config.initializer_range * (2 * config.num_layers) ** -0.5
+        )
+        self.embed = TokenEmbedding(
+            config.vocab_size,
+            config.d_model,
+            scale=config.embedding_scale,
+            # Scaled embeddings start with unit rows, so that tied logits start small.
+            embeddings_initializer=embeddings_initializer
+            or (
+                keras.initializers.RandomNormal(stddev=config.d_model**-0.5)
+                if config.embedding_scale
+                else normal
+            ),
+            dtype=dtype,
+            name="token_embedding",
+        )
+        self.token_types = (
+            keras.layers.Embedding(
+                config.token_types,
+                config.d_model,
+                embeddings_initializer=keras.initializers.RandomNormal(
+                    stddev=config.initializer_range
+                ),
+                dtype=dtype,
+                name="token_type_embedding",
+            )
+            if config.token_types
+            else None
+        )
+        self.positions = (
+            PositionalEncoding(
+                config.max_length,
+                config.d_model,
+                config.positions,
+                embeddings_initializer=normal,
+                dtype=dtype,
+                name="positions",
+            )
+            if config.positions in ("sinusoidal", "learned")
+            else None
+        )
+
+        def norm(name):
+            return make_norm(config.norm, config.norm_epsilon, dtype=dtype, name=name)
+
+        self.embedding_norm = norm("embedding_norm") if config.embedding_norm else None
+        self.dropout = (
+            keras.layers.Dropout(config.dropout, dtype=dtype, name="embedding_dropout")
+            if config.dropout
+            else None
+        )
+        self.blocks = [
+            TransformerBlock(
+                config.d_model,
+                config.num_heads,
+                config.ffn_dim,
+                config.dropout,
+                norm_first=config.norm_first,
+                norm=config.norm,
+                norm_epsilon=config.norm_epsilon,
+                activation=config.activation,
+                gated=config.gated,
+                causal=config.causal,
+                num_kv_heads=config.num_kv_heads,
+                head_dim=config.head_dim,
+                rotary_base=config.rotary_base if config.positions == "rotary" else None,
+                use_bias=config.use_bias,
+                kernel_initializer=normal,
+                output_initializer=residual,
+                kernel_regularizer=config.kernel_regularizer,
+                dtype=dtype,
+                name=f"block_{i}",
+            )
+            for i in range(config.num_layers)
+        ]
+        self.norm = norm("final_norm") if config.norm_first else None
+
+    def __call__(
+        self,
+        token_ids,
+        *,
+        token_types=None,
+        attention_mask=None,
+        positions=None,
+        cache=None,
+        start=None,
+        training=None,
+    ):
+        """Hidden states ``(batch, seq, d_model)``; with a cache, ``(hidden states, cache)``.
+
+        ``cache``: one ``(keys, values)`` a block; see `TransformerBlock`.
+        """
+        x = self.embed(token_ids)  # (B, T, C)
+        if self.token_types is not None:
+            x = x + self.token_types(token_types)
+        if self.positions is not None:
+            x = self.positions(x, positions=positions)
+        if self.embedding_norm is not None:
+            x = self.embedding_norm(x)
+        if self.dropout is not None:
+            x = self.dropout(x, training=training)
+        new_cache = []
+        for i, block in enumerate(self.blocks):
+            x = block(
+                x,
+                attention_mask=attention_mask,
+                positions=positions,
+                cache=None if cache is None else cache[i],
+                start=start,
+                training=training,
+            )
+            if cache is not None:
+                x, block_cache = x
+                new_cache.append(block_cache)
+        if self.norm is not None:
+            x = self.norm(x)
+        return x if cache is None else (x, tuple(new_cache))

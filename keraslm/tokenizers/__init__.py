@@ -1,0 +1,5 @@
+"""Text to ids and back: train, load, save. One format, ``tokenizer.json``."""
+
+from keraslm.tokenizers.tokenizer import Encoding, Tokenizer
+
+__all__ = ["Encoding", "Tokenizer"]

@@ -1,0 +1,193 @@
+"""What the engine does with each code point, found by asking it, as small tables for the graph.
+
+TensorFlow's own tables (RE2, ICU) follow other Unicode versions and so disagree on a few hundred
+characters. The engine is asked once about all 0x110000 code points, in order and in one string:
+its answer is a few hundred runs of equal behaviour.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+# Classes of code points. Neighbours of one class join, except ISOLATED ones and, for GPT-2, SPACE.
+SPACE, LETTER, NUMBER, OTHER, ISOLATED = range(5)
+
+# What a normalizer does with a code point. BLOCK: dropped, but marks are not sorted across it.
+KEEP, ISOLATE, DROP, BLOCK = range(4)
+
+_SURROGATES = range(0xD800, 0xE000)
+_HIGH_MARK, _LOW_MARK = "\u0345", "\u0334"  # canonical combining classes 240 and 1
+_HIGH_SPACING, _LOW_SPACING = "\u302e", "\U0001d165"  # 224 and 216, which BERT does not strip
+
+
+class Runs(NamedTuple):
+    """A function of the code point that is constant in runs. Both arrays: (runs,) int32."""
+
+    starts: np.ndarray
+    values: np.ndarray
+
+    def __call__(self, codes):
+        """Values of code points: (n,) int32 to (n,) int32."""
+        run = tf.searchsorted(tf.constant(self.starts), codes, side="right") - 1
+        return tf.gather(tf.constant(self.values), run)
+
+
+class Normalizer(NamedTuple):
+    """Tables of a normalizer that works by the code point and then sorts marks.
+
+    actions: KEEP, ISOLATE (spaces go around it), DROP or BLOCK, by code point.
+    changed: (changed,) int32, sorted: code points that become others; their new ones are
+        ``new[splits[i]:splits[i + 1]]``.
+    marks: (marks,) int32, sorted: the code points that are sorted, and their order in mark_order.
+    """
+
+    actions: Runs
+    changed: np.ndarray
+    splits: np.ndarray
+    new: np.ndarray
+    marks: np.ndarray
+    mark_order: np.ndarray
+
+
+def _characters():
+    """All characters in order."""
+    return list(map(chr, (*range(_SURROGATES.start), *range(_SURROGATES.stop, 0x110000))))
+
+
+def _runs(values):
+    """Runs of a (0x110000,) array."""
+    starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
+    return Runs(starts.astype(np.int32), values[starts].astype(np.int32))
+
+
+# === Pre-tokenizers ===
+
+
+@cache
+def pre_tokenizer_classes(name: str) -> Runs:
+    """Class of every code point for ``ByteLevel``, ``Whitespace`` or ``BertPreTokenizer``."""
+    from tokenizers import pre_tokenizers
+
+    if name == "ByteLevel":
+        engine = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        classify = _byte_level_class
+    else:
+        engine = getattr(pre_tokenizers, name)()
+        classify = _word_class
+    characters = _characters()
+    spans = [span for _, span in engine.pre_tokenize_str("".join(characters))]
+    # Wherever the class changes the engine splits, except after the space that joins what follows.
+    edges = sorted({0, ord(" "), ord("!")} | {edge for span in spans for edge in span})
+    edges = [edge for edge in edges if edge < len(characters)]
+    values = np.repeat(
+        [classify(engine, characters[edge]) for edge in edges],
+        np.diff(edges + [len(characters)]),
+    )
+    # The surrogates, which no text holds, take the class of what follows.
+    gap = np.full(len(_SURROGATES), values[_SURROGATES.start])
+    return _runs(np.insert(values, _SURROGATES.start, gap))
+
+
+def _byte_level_class(engine, character):
+    for sample, value in (("a", LETTER), ("1", NUMBER), ("!", OTHER)):
+        if len(engine.pre_tokenize_str(sample + character)) == 1:
+            return value
+    return SPACE
+
+
+def _word_class(engine, character):
+    spans = [span for _, span in engine.pre_tokenize_str("a" + character)]
+    if spans[-1][1] == 1:
+        return SPACE
+    if len(spans) == 1:
+        return LETTER
+    return OTHER if len(engine.pre_tokenize_str(character * 2)) == 1 else ISOLATED
+
+
+# === Normalizers ===
+
+
+@cache
+def folding_tables() -> Normalizer:
+    """Tables of NFD, StripAccents and Lowercase, which leave no mark that could be sorted."""
+    from tokenizers import normalizers
+
+    parts = [normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase()]
+    return _tables(normalizers.Sequence(parts), lambda answers, actions: {})
+
+
+@cache
+def bert_tables(clean_text, handle_chinese_chars, strip_accents, lowercase) -> Normalizer:
+    """Tables of a BertNormalizer."""
+    from tokenizers import normalizers
+
+    strips = lowercase if strip_accents is None else strip_accents
+    engine = normalizers.BertNormalizer(clean_text, handle_chinese_chars, strips, lowercase)
+    cleaner = normalizers.BertNormalizer(clean_text, False, False, False)
+
+    def marks(answers, actions):
+        if not strips:  # then it does not decompose either
+            return {}
+        # Controls go before marks are sorted; what goes only after can stand between two marks.
+        dropped = cleaner.normalize_str("".join(map(chr, np.flatnonzero(actions == DROP))))
+        texts = [_HIGH_SPACING + c + _LOW_SPACING for c in sorted(set(dropped))]
+        for text, answer in zip(texts, _ask(engine, texts), strict=True):
+            if answer == _HIGH_SPACING + _LOW_SPACING:
+                actions[ord(text[1])] = BLOCK
+        return _sorted_marks(set("".join(answers)))
+
+    return _tables(engine, marks)
+
+
+def _tables(engine, marks):
+    """Ask about every code point. ``marks(answers, actions)`` gives {code point: order}."""
+    characters = [c for c in _characters() if c != "!"]  # it separates the answers
+    answers = _ask(engine, characters)
+    actions = np.zeros(0x110000, np.int32)
+    changed, new = [], []
+    for character, answer in zip(characters, answers, strict=True):
+        if answer == character:
+            continue
+        code = ord(character)
+        if not answer:
+            actions[code] = DROP
+            continue
+        if len(answer) > 2 and answer[0] == answer[-1] == " ":
+            actions[code] = ISOLATE
+            answer = answer[1:-1]
+        if answer != character:
+            changed.append(code)
+            new.append([ord(c) for c in answer])
+    order = marks(answers, actions)
+    return Normalizer(
+        actions=_runs(actions),
+        changed=np.array(changed or [-1], np.int32),
+        splits=np.cumsum([0, *map(len, new or [[-1]])]).astype(np.int32),
+        new=np.array([c for codes in new or [[-1]] for c in codes], np.int32),
+        marks=np.array(sorted(order), np.int32),
+        mark_order=np.array([order[code] for code in sorted(order)], np.int32),
+    )
+
+
+def _ask(engine, texts):
+    """Normalized texts, all in one call; no text holds "!"."""
+    return engine.normalize_str("!".join(texts)).split("!")
+
+
+def _sorted_marks(left):
+    """{code point: order} of the marks among a set of characters: those that NFD moves."""
+    from tokenizers import normalizers
+
+    nfd = normalizers.NFD()
+    # Beside a mark, the high or the low one changes place; beside anything else both stay.
+    around = [_HIGH_MARK + c + _LOW_MARK for c in sorted(left - {"!"})]
+    moved = [
+        old[1]
+        for old, new in zip(around, _ask(nfd, around), strict=True)
+        if old != new and set(old) == set(new)
+    ]
+    return {
+        ord(c): 1 + sum(c != d and nfd.normalize_str(c + d) == d + c for d in moved) for c in moved
+    }

@@ -1,0 +1,162 @@
+"""Training tokenizers and importing those of GPT-2 and BERT: builds the engine's parts."""
+
+import itertools
+import json
+from pathlib import Path
+
+BERT_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+DEFAULT_SPECIAL_TOKENS = {
+    "bpe": ("<|endoftext|>",),
+    "wordpiece": BERT_SPECIAL_TOKENS,
+    "word": ("<pad>", "<unk>", "<|endoftext|>"),
+    "char": ("<pad>", "<unk>", "<|endoftext|>"),
+}
+
+
+def train(texts, kind, vocab_size, min_frequency, lowercase, special_tokens):
+    """See `Tokenizer.train`. Returns a ``tokenizers.Tokenizer``."""
+    if kind not in DEFAULT_SPECIAL_TOKENS:
+        raise ValueError(
+            f"kind must be one of {sorted(DEFAULT_SPECIAL_TOKENS)}; received {kind!r}."
+        )
+    if isinstance(texts, (str, bytes)):
+        raise ValueError("texts must be an iterable of documents; received one string: [text].")
+    special_tokens = list(special_tokens or DEFAULT_SPECIAL_TOKENS[kind])
+    smallest = len(special_tokens) + (256 if kind == "bpe" else 1)
+    if vocab_size is None and kind in ("bpe", "wordpiece"):
+        raise ValueError(f"vocab_size must be a number for kind={kind!r}; received None.")
+    if vocab_size is not None and vocab_size < smallest:
+        raise ValueError(
+            f"vocab_size must be at least {smallest} for kind={kind!r} (special tokens"
+            f"{' and the 256 bytes' if kind == 'bpe' else ''}); received {vocab_size}."
+        )
+    engine, trainer = _parts(kind, vocab_size, min_frequency, lowercase, special_tokens)
+    engine.train_from_iterator(_not_empty(texts), trainer)
+    if kind == "wordpiece":
+        engine.post_processor = _bert_template(engine)
+    trained = engine.get_vocab_size()
+    if vocab_size is not None and trained < vocab_size:
+        raise ValueError(
+            f"vocab_size={vocab_size} is more than this text allows at min_frequency="
+            f"{min_frequency}: it gives {trained} tokens. Use vocab_size={trained} or more text."
+        )
+    return engine
+
+
+def _not_empty(texts):
+    texts = (text for text in texts if text.strip())
+    first = next(texts, None)
+    if first is None:
+        raise ValueError("The texts are empty: nothing to train a tokenizer on.")
+    return itertools.chain([first], texts)
+
+
+def _parts(kind, vocab_size, min_frequency, lowercase, special_tokens):
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    common = {"special_tokens": special_tokens, "show_progress": False}
+    # Words and characters without a bound: any number of tokens.
+    size = vocab_size if vocab_size is not None else 2**31 - 1
+    if kind == "bpe":
+        engine = _byte_level(models.BPE())
+        trainer = trainers.BpeTrainer(
+            vocab_size=size,
+            min_frequency=min_frequency,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            **common,
+        )
+    elif kind == "wordpiece":
+        engine = _bert(models.WordPiece(unk_token="[UNK]"), lowercase)
+        trainer = trainers.WordPieceTrainer(vocab_size=size, min_frequency=min_frequency, **common)
+    else:
+        engine = Tokenizer(models.WordLevel(unk_token=_unknown(special_tokens)))
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=size, min_frequency=1 if kind == "char" else min_frequency, **common
+        )
+        if kind == "word":
+            if lowercase:
+                engine.normalizer = normalizers.Sequence(
+                    [normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase()]
+                )
+            engine.pre_tokenizer = pre_tokenizers.Whitespace()
+            engine.decoder = decoders.WordPiece(cleanup=True)
+        else:
+            engine.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+            engine.decoder = decoders.Fuse()
+    return engine, trainer
+
+
+def _unknown(special_tokens):
+    for token in special_tokens:
+        if "unk" in token.lower():
+            return token
+    raise ValueError(
+        f"special_tokens needs an unknown token such as '<unk>'; received {special_tokens}."
+    )
+
+
+def _byte_level(model):
+    """GPT-2's arrangement: bytes as visible characters, no normalisation, no unknown token."""
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+
+    engine = Tokenizer(model)
+    engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    engine.decoder = decoders.ByteLevel()
+    return engine
+
+
+def _bert(model, lowercase):
+    """BERT's arrangement: clean, split Chinese characters, fold case; split on punctuation."""
+    from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
+
+    engine = Tokenizer(model)
+    engine.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    engine.decoder = decoders.WordPiece()
+    return engine
+
+
+def _bert_template(engine):
+    from tokenizers import processors
+
+    special = [(token, engine.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    if any(i is None for _, i in special):
+        raise ValueError("special_tokens of a wordpiece tokenizer need [CLS] and [SEP].")
+    return processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=special
+    )
+
+
+def from_gpt2_files(vocab, merges):
+    """Engine from GPT-2's ``vocab.json`` and ``merges.txt`` (Radford et al. 2019)."""
+    from tokenizers import AddedToken, models
+
+    for file in (Path(vocab), Path(merges)):
+        if not file.is_file():
+            raise FileNotFoundError(f"No file {file}. Give GPT-2's vocab.json and merges.txt.")
+    ids = json.loads(Path(vocab).read_text(encoding="utf-8"))
+    lines = Path(merges).read_text(encoding="utf-8").split("\n")
+    pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"{merges} is not a merges.txt: each line needs two tokens.")
+    engine = _byte_level(models.BPE(vocab=ids, merges=pairs))
+    if "<|endoftext|>" in ids:
+        engine.add_special_tokens([AddedToken("<|endoftext|>", special=True, normalized=False)])
+    return engine
+
+
+def from_bert_vocab(vocab, lowercase):
+    """Engine from BERT's ``vocab.txt`` (Devlin et al. 2019)."""
+    from tokenizers import AddedToken, models
+
+    if not Path(vocab).is_file():
+        raise FileNotFoundError(f"No file {vocab}. Give BERT's vocab.txt, one token a line.")
+    tokens = Path(vocab).read_text(encoding="utf-8").split("\n")
+    ids = {token.rstrip("\r"): i for i, token in enumerate(tokens) if token.rstrip("\r")}
+    if "[UNK]" not in ids:
+        raise ValueError(f"{vocab} is not a BERT vocabulary: it has no [UNK].")
+    engine = _bert(models.WordPiece(vocab=ids, unk_token="[UNK]"), lowercase)
+    special = [token for token in BERT_SPECIAL_TOKENS if token in ids]
+    engine.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
+    engine.post_processor = _bert_template(engine)
+    return engine

@@ -1,0 +1,113 @@
+"""Cleaning: rules one by one, and what they make of real articles."""
+
+import re
+import unicodedata
+
+import pytest
+
+from keraslm.data import clean_text, clean_wikitext
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("e\u0301", "é"),
+        ("a\r\nb\rc\u2028d\x0ce", "a\nb\nc\nd\ne"),
+        ("a\x00b\x1b\x7f\x85c\ufeff\xadd", "ab\ncd"),
+        ("a \t\xa0\u3000b", "a b"),
+        ("a  \n\t b", "a\nb"),
+        ("a\n\n\nb\n \n \nc\n\nd", "a\n\nb\n\nc\n\nd"),
+        ("  a\n", "a"),
+        ("half \ud83d", "half"),
+        ("👩\u200d👩 می\u200cخواهم", "👩\u200d👩 می\u200cخواهم"),
+        ("", ""),
+    ],
+)
+def test_clean_text(text, cleaned):
+    assert clean_text(text) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("markup", "cleaned"),
+    [
+        ("'''Bold''' and ''italic'' [[page|link]]s.", "Bold and italic links."),
+        ("It is {{convert|93|km|mi|abbr=on}} long.", "It is 93 km long."),
+        ("From {{convert|4|to|5|m|ft}} up.", "From 4 to 5 m up."),
+        ("Greek {{lang|grc|ἀρχός}} and {{lang-el|ναι}}.", "Greek ἀρχός and ναι."),
+        ("{{As of|2010}}, it holds; {{chem|H|2|O}} too.", "As of 2010, it holds; H2O too."),
+        (
+            "'''Achilles''' ({{IPA|x}}; {{x}}, ''Akhilleus'', {{y}}) was.",
+            "Achilles (Akhilleus) was.",
+        ),
+        ("Nothing ({{IPA|x}}, {{y}}) here , or there{{fact}} .", "Nothing here, or there."),
+        ("* one\n** two\n*\n:: three\n# four", "one\ntwo\n\nthree\nfour"),
+        ("Before.\n{| class=x\n|-\n| cell || {|\n| in\n|}\n|}\nAfter.", "Before.\n\nAfter."),
+        ("A.[[File:x.jpg|thumb|Of [[this|that]] and [http://x y].]] B.", "A. B."),
+        ("A.<gallery>\nx.jpg|one\n</gallery>B.", "A.B."),
+        ('A.<ref name="x">See <br /> B.</ref> C.<ref name=y /> D.<ref name=z>E</ref>', "A. C. D."),
+        ("If a < b and p &lt; 0.05 or c > d, so.", "If a < b and p < 0.05 or c > d, so."),
+        ("Let <math>x = 1</math> be.", "Let x = 1 be."),
+        ("Kept.\nLet <math>\\frac{x}{2}</math> be.\nKept.", "Kept.\nKept."),
+        ("one<br/>two", "one\ntwo"),
+        ("A.\n[[Category:Things]]\n__TOC__", "A."),
+        ("* A book, ISBN 0-14-022697-4.\nA.", "A."),
+        ("#REDIRECT [[Other]]", ""),
+        ("", ""),
+    ],
+)
+def test_clean_wikitext(markup, cleaned):
+    assert clean_wikitext(markup) == cleaned
+
+
+def test_sections():
+    markup = """Intro.
+== Empty ==
+== History ==
+=== Early ===
+Long ago.
+== See also ==
+* [[Link]]
+=== Below it ===
+* More
+== Late ==
+Now.
+==''References''==
+Gone."""
+    expected = "Intro.\n\nHistory\n\nEarly\n\nLong ago.\n\nLate\n\nNow."
+    assert clean_wikitext(markup) == expected
+
+
+def test_real_articles_are_prose(articles):
+    text = "\n".join(articles)
+    # Markup that is nowhere legitimate in these articles.
+    for markup in ("'''", "[[", "]]", "{{", "}}", "{|", "|}", "thumb|", "<ref", "&nbsp;", "()"):
+        assert markup not in text, markup
+    for pattern in (
+        r"^[*#:;|!]",
+        r"^=+",
+        r"\([ ,;]",
+        r"[ ,;]\)",
+        r" ,\s",
+        "  ",
+        "\n{3}",
+        r"\d+px\b",
+    ):
+        found = re.search(pattern, text, re.MULTILINE)
+        assert not found, (pattern, text[found.start() - 40 : found.end() + 40])
+    headings = set(text.split("\n"))
+    assert "Etymology" in headings
+    assert headings.isdisjoint({"References", "See also", "External links", "Further reading"})
+    assert unicodedata.is_normalized("NFC", text)
+
+
+def test_real_articles_keep_their_sentences(articles):
+    achilles = next(text for text in articles if "Trojan War and the central" in text)
+    assert achilles.startswith(
+        "In Greek mythology, Achilles (Ἀχιλλεύς, Akhilleus) was a Greek hero"
+    )
+    long_lines = sum(len(line) for text in articles for line in text.split("\n") if len(line) > 80)
+    assert long_lines > 0.85 * sum(map(len, articles))  # sentences, not scraps
+
+
+def test_cleaning_twice_changes_nothing(articles):
+    assert all(clean_text(text) == text for text in articles[:20])

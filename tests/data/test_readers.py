@@ -1,0 +1,268 @@
+"""Readers: every kind of source, every error."""
+
+import bz2
+import gzip
+import json
+import lzma
+import subprocess
+import sys
+
+import pytest
+
+from keraslm.data import readers, wikipedia_sample
+from keraslm.data.readers import read_texts
+
+DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/">
+<siteinfo><sitename>Test</sitename></siteinfo>
+<page><title>A</title><ns>0</ns><id>1</id><revision><text>'''A''' is first.</text></revision></page>
+<page><title>B</title><ns>0</ns><id>2</id><redirect title="A"/>
+<revision><text>Redirected by its element.</text></revision></page>
+<page><title>C</title><ns>0</ns><id>3</id><revision><text>#REDIRECT [[A]]</text></revision></page>
+<page><title>Talk:A</title><ns>1</ns><id>4</id><revision><text>Talk.</text></revision></page>
+<page><title>D</title><ns>0</ns><id>5</id><revision><text>D is ''last''.</text></revision></page>
+</mediawiki>"""
+
+
+def test_import_loads_no_heavy_library():
+    code = (
+        "import sys, keraslm.data;"
+        "sys.exit(sorted({'tensorflow', 'keras', 'gensim'} & set(sys.modules)) or None)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+# === Sources ===
+
+
+def test_list_and_iterator():
+    assert list(read_texts(["a", " \n", "", "b"])) == ["a", "b"]
+    assert list(read_texts(text for text in "ab")) == ["a", "b"]
+
+
+def test_file_is_one_document_or_split(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("one\ntwo\n\nthree\n", encoding="utf-8")
+    assert list(read_texts(file)) == ["one\ntwo\n\nthree\n"]
+    assert list(read_texts(str(file), separator="\n\n")) == ["one\ntwo", "three\n"]
+    assert list(read_texts(file, separator="\n")) == ["one", "two", "three"]
+
+
+def test_real_corpus_of_one_document_a_line(lee, lee_path):
+    lines = lee_path.read_text(encoding="utf-8").split("\n")
+    assert lee == [line for line in lines if line.strip()]
+    assert len(lee) == 300
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7])
+@pytest.mark.parametrize("separator", ["\n", "\n\n", "END"])
+def test_chunk_borders_change_nothing(tmp_path, monkeypatch, chunk, separator):
+    text = "\ufeffä€\U0001f600\r\nb\r\n\r\ncEENDEN\n\n\nENDENDd"
+    file = tmp_path / "a.txt"
+    file.write_bytes(text.encode("utf-8"))
+    monkeypatch.setattr(readers, "CHUNK", chunk)
+    plain = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    assert list(read_texts(file)) == [plain]
+    expected = [part for part in plain.split(separator) if part.strip()]
+    assert list(read_texts(file, separator=separator)) == expected
+
+
+def test_encodings_and_byte_order_marks(tmp_path):
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "latin-1"):
+        file = tmp_path / f"{encoding}.txt"
+        file.write_bytes("naïve\n".encode(encoding))
+        given = "utf-8" if encoding == "utf-8-sig" else encoding
+        assert list(read_texts(file, encoding=given)) == ["naïve\n"]
+
+
+@pytest.mark.parametrize(("suffix", "module"), [(".gz", gzip), (".bz2", bz2), (".xz", lzma)])
+def test_compressed_files(tmp_path, suffix, module):
+    text = tmp_path / f"a.txt{suffix}"
+    text.write_bytes(module.compress(b"one\ntwo"))
+    assert list(read_texts(text, separator="\n")) == ["one", "two"]
+    lines = tmp_path / f"a.jsonl{suffix}"
+    lines.write_bytes(module.compress(b'{"text": "json"}'))
+    assert list(read_texts(lines)) == ["json"]
+    dump = tmp_path / f"wiki.xml-p1p9{suffix}"
+    dump.write_bytes(module.compress(DUMP.encode()))
+    assert list(read_texts(dump)) == ["A is first.", "D is last."]
+
+
+def test_json_lines(tmp_path):
+    file = tmp_path / "a.jsonl"
+    records = [{"body": "café\u2028same line", "id": 1}, {"body": "two"}]
+    file.write_text("\n\n".join(json.dumps(r, ensure_ascii=False) for r in records), "utf-8")
+    assert list(read_texts(file, field="body")) == ["café\u2028same line", "two"]
+
+
+def test_half_characters_of_json_become_replacement_characters(tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "a\\ud83d b \\ud83d\\ude00"}', "utf-8")
+    assert list(read_texts(file)) == ["a\ufffd b \U0001f600"]
+
+
+def test_folder_and_glob(tmp_path):
+    for name, text in {
+        "b.txt": "b",
+        "sub/a.txt.gz": None,
+        "a.MD": "a",
+        "c.jsonl": '{"text": "c"}',
+        "empty.txt": "",
+        "image.png": "no text",
+        ".hidden.txt": "hidden",
+        ".git/x.txt": "hidden",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(gzip.compress(b"gz") if text is None else text.encode())
+    assert list(read_texts(tmp_path)) == ["a", "b", "c", "gz"]
+    assert list(read_texts(f"{tmp_path}/*.txt")) == ["b"]
+    assert list(read_texts(f"{tmp_path}/**/*.txt.gz")) == ["gz"]
+
+
+def test_path_with_glob_signs_that_exists(tmp_path):
+    file = tmp_path / "a[1].txt"
+    file.write_text("text")
+    assert list(read_texts(str(file))) == ["text"]
+
+
+def test_streaming_reads_no_further_than_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "CHUNK", 4)
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"one\ntwo\n\xff")  # the bad byte is behind
+    documents = read_texts(file, separator="\n")
+    assert [next(documents), next(documents)] == ["one", "two"]
+    with pytest.raises(ValueError, match="byte position 8"):
+        next(documents)
+
+
+def test_wikipedia_extract(articles):
+    assert len(articles) == 106
+    assert 2_700_000 < sum(map(len, articles)) < 2_900_000
+    assert articles[0].startswith("Anarchism is a political philosophy")
+
+
+def test_wikipedia_extract_streams():
+    assert next(read_texts(wikipedia_sample())).startswith("Anarchism")
+
+
+# === Errors ===
+
+
+def test_unknown_path():
+    with pytest.raises(FileNotFoundError, match=r"nowhere/at/all'.*\[text\]"):
+        read_texts("nowhere/at/all")  # at once, not at the first document
+
+
+def test_text_given_as_path():
+    with pytest.raises(FileNotFoundError, match="a list"):
+        read_texts("Once upon a time " * 1000)
+
+
+def test_glob_without_match(tmp_path):
+    with pytest.raises(FileNotFoundError, match="No file matches"):
+        read_texts(f"{tmp_path}/*.txt")
+
+
+@pytest.mark.parametrize("content", ["", " \n\n ", "\ufeff"])
+def test_empty_file(tmp_path, content):
+    file = tmp_path / "a.txt"
+    file.write_text(content, "utf-8")
+    with pytest.raises(ValueError, match=r"no text in .*a\.txt"):
+        list(read_texts(file))
+
+
+def test_empty_list():
+    with pytest.raises(ValueError, match="no text in the list"):
+        list(read_texts([]))
+
+
+def test_folder_without_text(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"holds no text.*\.txt"):
+        read_texts(tmp_path)
+
+
+def test_binary_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "CHUNK", 4)
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"abcdefg\0hi")
+    with pytest.raises(ValueError, match=r"a\.txt is a binary file.*position 7"):
+        list(read_texts(file))
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 1 << 20])
+@pytest.mark.parametrize(
+    ("content", "position"), [("schön".encode("latin-1"), 3), ("€".encode() + b"a\xe2\x82", 4)]
+)
+def test_wrong_encoding(tmp_path, monkeypatch, chunk, content, position):
+    monkeypatch.setattr(readers, "CHUNK", chunk)
+    file = tmp_path / "a.txt"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.txt is not utf-8.*position {position}\..*encoding="):
+        list(read_texts(file))
+
+
+def test_utf16_read_as_utf8_is_a_wrong_encoding(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_bytes("text".encode("utf-16"))
+    with pytest.raises(ValueError, match="utf-16"):
+        list(read_texts(file))
+
+
+def test_unknown_encoding():
+    with pytest.raises(ValueError, match="encoding 'utf-9' is unknown"):
+        read_texts(["a"], encoding="utf-9")
+
+
+@pytest.mark.parametrize(("suffix", "module"), [(".gz", gzip), (".bz2", bz2), (".xz", lzma)])
+@pytest.mark.parametrize("name", ["a.txt", "a.xml"])
+@pytest.mark.parametrize("damage", ["not compressed", "cut"])
+def test_damaged_archive(tmp_path, suffix, module, name, damage):
+    whole = module.compress((DUMP + "<!-- more -->" * 999).encode())
+    file = tmp_path / f"{name}{suffix}"
+    file.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"plain text " * 99)
+    with pytest.raises(ValueError, match=rf"{name}{suffix} is a damaged {suffix} archive"):
+        list(read_texts(file))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "b"', "line 3 is not JSON"),
+        ('{"body": "b", "id": 1}', r"line 3 has no field 'text'; it has \['body', 'id'\]"),
+        ('"b"', "line 3 is not a JSON object; received str"),
+        ('{"text": null}', "line 3: field 'text' must hold a string; received NoneType"),
+    ],
+)
+def test_broken_json_lines(tmp_path, line, message):
+    file = tmp_path / "a.jsonl"
+    file.write_text(f'{{"text": "a"}}\n\n{line}\n', "utf-8")
+    with pytest.raises(ValueError, match=rf"a\.jsonl, {message}"):
+        list(read_texts(file))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "<a><b>x</b></a>", DUMP[:400], "no xml", DUMP.replace("title>", "name>")]
+)
+def test_other_xml(tmp_path, content):
+    file = tmp_path / "a.xml"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=r"a\.xml is not a readable MediaWiki dump"):
+        list(read_texts(file))
+
+
+@pytest.mark.parametrize("source", [b"bytes", {"text": ["a"]}, 3, None])
+def test_source_of_a_wrong_type(source):
+    with pytest.raises(ValueError, match=f"received {type(source).__name__}"):
+        read_texts(source)
+
+
+def test_text_of_a_wrong_type():
+    with pytest.raises(ValueError, match="received bytes at index 1"):
+        list(read_texts(["a", b"b"]))
+
+
+def test_empty_separator():
+    with pytest.raises(ValueError, match="separator"):
+        read_texts(["a"], separator="")
