@@ -1,0 +1,10 @@
+"""From a trained model to what phones, browsers and servers run, with proof that it is equal."""
+
+import keras  # noqa: F401  (first: see keraslm/_registration.py)
+
+from keraslm.export.runner import LiteRTModel
+from keraslm.export.saved_model import saved_model
+from keraslm.export.tflite import tflite
+from keraslm.export.verify import Verification, verify
+
+__all__ = ["LiteRTModel", "Verification", "saved_model", "tflite", "verify"]

@@ -9,7 +9,14 @@ import numpy as np
 from keras import ops
 
 from keraslm.generation.config import GenerationConfig
-from keraslm.generation.sampling import method_of, next_token, penalise, settings_of
+from keraslm.generation.sampling import (
+    Method,
+    Settings,
+    method_of,
+    next_token,
+    penalise,
+    settings_of,
+)
 
 
 class Generated(NamedTuple):
@@ -92,7 +99,7 @@ class Generator:
 
     def _run(self, ids, pad, room, stop, settings, method, length, n):
         """The whole generation as one graph. Returns tokens, log-probs ``(rows, …)``, counts."""
-        batch, prompt = ids.shape
+        batch, prompt = ops.shape(ids)
         rows = batch * n
         row = ops.arange(rows, dtype="int32")
         cache = self.model.init_cache(batch, length)
@@ -133,6 +140,48 @@ class Generator:
             unfinished, turn, (first, token, done, count, tokens, log_probs, cache, *seen)
         )
         return tokens, log_probs, count
+
+    def generate_in_graph(
+        self, ids, pad, max_new_tokens, stop_ids, temperature, top_k, top_p, min_p,
+        repetition_penalty, seed,
+    ):
+        """`generate` inside a ``tf.function``, with tensors of any shape, for SavedModels.
+
+        Args:
+            ids: int32 ``(batch, seq)``, padded on the left.
+            pad: int32 ``(batch,)``, how much.
+            max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed: scalars;
+                a temperature of 0 is greedy.
+            stop_ids: ints.
+
+        Returns:
+            ragged int32 ``(batch, None)``: the new tokens.
+        """
+        import tensorflow as tf
+
+        longest = tf.shape(ids)[1]
+        full = tf.debugging.assert_less(
+            longest,
+            self.model.max_length,
+            f"The prompt fills the context of {self.model.max_length} tokens: nothing can follow.",
+        )
+        with tf.control_dependencies([full]):
+            room = tf.minimum(max_new_tokens, self.model.max_length - longest)
+        greedy = temperature <= 0.0  # the likeliest is the only one of the top 1
+        settings = Settings(
+            tf.where(greedy, 1.0, temperature),
+            tf.where(greedy, 1, top_k),
+            tf.convert_to_tensor(top_p),
+            tf.constant(float(min_p)),
+            tf.constant(float(repetition_penalty)),
+            seed,
+        )
+        method = Method(True, self.model.vocab_size, repetition_penalty != 1.0)
+        stop = tf.constant(stop_ids or (-1,), tf.int32)
+        tokens, _, counts = self._run(
+            ids, pad, room, stop, settings, method, longest + room, 1
+        )
+        return tf.RaggedTensor.from_tensor(tokens, lengths=counts)
 
     def _choose(self, logits, seen, method, settings, row, step):
         """The next token ``(rows,)`` and its log-probability, before penalties and filters."""
@@ -211,7 +260,7 @@ class Generator:
             if len(ids) < 2:
                 raise ValueError("A sequence to score needs at least two tokens.")
         self._check(sequences, self.model.max_length)
-        longest = _bucket(max(len(ids) for ids in sequences))
+        longest = self._bucket(max(len(ids) for ids in sequences))
         batch = np.zeros((len(sequences), longest), "int32")
         for i, ids in enumerate(sequences):
             batch[i, : len(ids)] = ids  # padding on the right: causal, so no mask is needed
@@ -240,7 +289,7 @@ class Generator:
                 f"The prompt has {longest} tokens and fills the context of "
                 f"{self.model.max_length}: nothing can follow. Shorten the prompt."
             )
-        bucket = _bucket(longest)
+        bucket = self._bucket(longest)
         ids = np.zeros((len(prompts), bucket), "int32")
         for i, prompt in enumerate(prompts):
             ids[i, bucket - len(prompt) :] = prompt
@@ -261,13 +310,17 @@ class Generator:
                     f"{min(ids)} to {max(ids)}. Was the text encoded with another tokenizer?"
                 )
 
+    def _bucket(self, length):
+        """The next power of two, at least 8, at most the context."""
+        return min(max(8, 1 << (length - 1).bit_length()), self.model.max_length)
+
     def _compile(self, key, function):
         if key not in self._compiled:
             if keras.backend.backend() == "tensorflow":
                 import tensorflow as tf
 
                 function = tf.function(
-                    function, jit_compile=self.jit_compile, reduce_retracing=False
+                    function, jit_compile=self.jit_compile, autograph=False
                 )
             self._compiled[key] = function
         return self._compiled[key]
@@ -275,11 +328,6 @@ class Generator:
 
 def _seed(config):
     return secrets.randbelow(2**31 - 1) if config.seed is None else int(config.seed) % (2**31 - 1)
-
-
-def _bucket(length):
-    """The next power of two, at least 8."""
-    return max(8, 1 << (length - 1).bit_length())
 
 
 def _round_up(length, multiple):

@@ -72,23 +72,23 @@ class PositionalEncoding(keras.layers.Layer):
         self.built = True
 
     def call(self, x, positions=None):
-        self._check(x.shape)
+        self._check(x.shape, positions)
         table = ops.cast(ops.convert_to_tensor(self.table), self.compute_dtype)
         if positions is None:
             return x + ops.expand_dims(table[: ops.shape(x)[1]], 0)
         return x + ops.take(table, positions, axis=0)
 
-    def _check(self, shape):
+    def _check(self, shape, positions=None):
         if shape[-1] is not None and shape[-1] != self.d_model:
             raise ValueError(f"The input must be d_model={self.d_model} wide; received {shape}.")
-        if shape[1] is not None and shape[1] > self.max_length:
+        if positions is None and shape[1] is not None and shape[1] > self.max_length:
             raise ValueError(
                 f"The input has {shape[1]} positions, more than max_length={self.max_length}. "
                 "Shorten it, or build the layer with a larger max_length."
             )
 
     def compute_output_spec(self, x, positions=None):
-        self._check(x.shape)
+        self._check(x.shape, positions)
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
 
     def get_config(self):

@@ -110,6 +110,9 @@ class TransformerModel(keras.Model):
 
     def fit(self, x=None, *args, **kwargs):
         self.check_ids(x)
+        if type(x).__name__.endswith("Dataset"):
+            # Keras warns that its own shuffling does not apply to a tf.data.Dataset.
+            kwargs.setdefault("shuffle", False)
         return super().fit(x, *args, **kwargs)
 
     def check_ids(self, inputs):

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keraslm.tokenizers.graph_split import WordSplitter, byte_level_starts, lookup, shift
+from keraslm.tokenizers.graph_unicode import pre_tokenizer_classes
 
 _NEVER = np.iinfo(np.int32).max
 _CODE_RANGE = 1 << 21  # more than any code point
@@ -32,6 +33,7 @@ class BytePairModel:
 
     def __init__(self, vocab, merges, add_prefix_space):
         self._add_prefix_space = add_prefix_space
+        self._classes = pre_tokenizer_classes("ByteLevel")
         byte_ids = {byte: vocab[character] for character, byte in byte_alphabet().items()}
         self._byte_ids = np.array([byte_ids[b] for b in range(256)], np.int32)
         self._base = 1 + max(vocab.values())
@@ -56,7 +58,7 @@ class BytePairModel:
             pieces = tf.where(bare, tf.strings.join([" ", pieces]), pieces)
         decoded = tf.strings.unicode_decode(pieces, "UTF-8")
         codes, piece = decoded.values, decoded.value_rowids()
-        starts = byte_level_starts(codes, piece)
+        starts = byte_level_starts(codes, self._classes(codes), piece)
         text = tf.io.decode_raw(tf.strings.reduce_join(pieces), tf.uint8)
         lead = text & 0xC0 != 0x80  # the first byte of a character
         byte_starts = lead & tf.gather(starts, _numbers(lead))

@@ -13,19 +13,19 @@ def shift(values, by, fill):
     return tf.concat([pad, values[:-by]], 0) if by > 0 else tf.concat([values[-by:], pad], 0)
 
 
-def byte_level_starts(codes, piece):
+def byte_level_starts(codes, kind, piece):
     r"""Where the words of GPT-2's pattern begin.
 
     The pattern is ``'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+``.
 
     Args:
         codes: (n,) int32 code points of all pieces of text, one after the other.
+        kind: (n,) int32 their classes.
         piece: (n,) int64 number of the piece each belongs to.
 
     Returns:
         (n,) bool.
     """
-    kind = unicode.pre_tokenizer_classes("ByteLevel")(codes)
     opens = piece != shift(piece, 1, -1)
     closes = shift(opens, -1, True)
     space = kind == unicode.SPACE

@@ -18,7 +18,7 @@ SPACE, LETTER, NUMBER, OTHER, ISOLATED = range(5)
 KEEP, ISOLATE, DROP, BLOCK = range(4)
 
 _SURROGATES = range(0xD800, 0xE000)
-_HIGH_MARK, _LOW_MARK = "\u0345", "\u0334"  # canonical combining classes 240 and 1
+_LAST_MARK = "\u0345"  # the one of canonical combining class 240, the highest
 _HIGH_SPACING, _LOW_SPACING = "\u302e", "\U0001d165"  # 224 and 216, which BERT does not strip
 
 
@@ -51,9 +51,19 @@ class Normalizer(NamedTuple):
     mark_order: np.ndarray
 
 
+def _text(codes):
+    """The string of an array of code points."""
+    return np.asarray(codes, "<u4").tobytes().decode("utf-32-le")
+
+
+def _codes(text):
+    """The code points of a string: (n,) uint32."""
+    return np.frombuffer(text.encode("utf-32-le"), "<u4")
+
+
 def _characters():
-    """All characters in order."""
-    return list(map(chr, (*range(_SURROGATES.start), *range(_SURROGATES.stop, 0x110000))))
+    """All characters in order, as one string."""
+    return _text([*range(_SURROGATES.start), *range(_SURROGATES.stop, 0x110000)])
 
 
 def _runs(values):
@@ -77,13 +87,13 @@ def pre_tokenizer_classes(name: str) -> Runs:
         engine = getattr(pre_tokenizers, name)()
         classify = _word_class
     characters = _characters()
-    spans = [span for _, span in engine.pre_tokenize_str("".join(characters))]
+    spans = [span for _, span in engine.pre_tokenize_str(characters)]
     # Wherever the class changes the engine splits, except after the space that joins what follows.
     edges = sorted({0, ord(" "), ord("!")} | {edge for span in spans for edge in span})
     edges = [edge for edge in edges if edge < len(characters)]
     values = np.repeat(
         [classify(engine, characters[edge]) for edge in edges],
-        np.diff(edges + [len(characters)]),
+        np.diff([*edges, len(characters)]),
     )
     # The surrogates, which no text holds, take the class of what follows.
     gap = np.full(len(_SURROGATES), values[_SURROGATES.start])
@@ -115,7 +125,7 @@ def folding_tables() -> Normalizer:
     from tokenizers import normalizers
 
     parts = [normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase()]
-    return _tables(normalizers.Sequence(parts), lambda answers, actions: {})
+    return _tables(normalizers.Sequence(parts), lambda *_: {})
 
 
 @cache
@@ -127,23 +137,23 @@ def bert_tables(clean_text, handle_chinese_chars, strip_accents, lowercase) -> N
     engine = normalizers.BertNormalizer(clean_text, handle_chinese_chars, strips, lowercase)
     cleaner = normalizers.BertNormalizer(clean_text, False, False, False)
 
-    def marks(answers, actions):
+    def marks(characters, answers, actions):
         if not strips:  # then it does not decompose either
             return {}
         # Controls go before marks are sorted; what goes only after can stand between two marks.
-        dropped = cleaner.normalize_str("".join(map(chr, np.flatnonzero(actions == DROP))))
+        dropped = cleaner.normalize_str(_text(np.flatnonzero(actions == DROP)))
         texts = [_HIGH_SPACING + c + _LOW_SPACING for c in sorted(set(dropped))]
         for text, answer in zip(texts, _ask(engine, texts), strict=True):
             if answer == _HIGH_SPACING + _LOW_SPACING:
                 actions[ord(text[1])] = BLOCK
-        return _sorted_marks(set("".join(answers)))
+        return _sorted_marks("".join(c for c, a in zip(characters, answers, strict=True) if c == a))
 
     return _tables(engine, marks)
 
 
 def _tables(engine, marks):
-    """Ask about every code point. ``marks(answers, actions)`` gives {code point: order}."""
-    characters = [c for c in _characters() if c != "!"]  # it separates the answers
+    """Ask about every code point; ``marks(characters, answers, actions)`` gives mark_order."""
+    characters = _characters().replace("!", "")  # it separates the answers
     answers = _ask(engine, characters)
     actions = np.zeros(0x110000, np.int32)
     changed, new = [], []
@@ -160,7 +170,7 @@ def _tables(engine, marks):
         if answer != character:
             changed.append(code)
             new.append([ord(c) for c in answer])
-    order = marks(answers, actions)
+    order = marks(characters, answers, actions)
     return Normalizer(
         actions=_runs(actions),
         changed=np.array(changed or [-1], np.int32),
@@ -177,17 +187,15 @@ def _ask(engine, texts):
 
 
 def _sorted_marks(left):
-    """{code point: order} of the marks among a set of characters: those that NFD moves."""
+    """{code point: order} of the marks in a string of characters: those that NFD moves."""
     from tokenizers import normalizers
 
     nfd = normalizers.NFD()
-    # Beside a mark, the high or the low one changes place; beside anything else both stay.
-    around = [_HIGH_MARK + c + _LOW_MARK for c in sorted(left - {"!"})]
-    moved = [
-        old[1]
-        for old, new in zip(around, _ask(nfd, around), strict=True)
-        if old != new and set(old) == set(new)
-    ]
+    # With the mark that is sorted last before each, what stays in its place is no mark.
+    paired = np.full((len(left), 2), ord(_LAST_MARK))
+    paired[:, 1] = _codes(left)
+    moved = np.any(paired != _codes(nfd.normalize_str(_text(paired))).reshape(-1, 2), axis=1)
+    marks = [left[i] for i in np.flatnonzero(moved)]
     return {
-        ord(c): 1 + sum(c != d and nfd.normalize_str(c + d) == d + c for d in moved) for c in moved
+        ord(c): 1 + sum(nfd.normalize_str(c + d) == d + c != c + d for d in marks) for c in marks
     }

@@ -1,10 +1,11 @@
 """The tokenizer: plain data beside the model, saved as ``tokenizer.json``."""
 
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from keraslm._files import replaced_file
 
 # What a special token is for is known by its name: tokenizer.json has no field for it.
 SPECIAL_ROLES = {
@@ -120,16 +121,8 @@ class Tokenizer:
         """Write ``tokenizer.json``, whole or not at all. ``path``: the file, or a folder for it."""
         path = Path(path)
         file = path if path.suffix == ".json" else path / "tokenizer.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(self.to_json())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, file)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        with replaced_file(file) as new:
+            new.write_text(self.to_json(), encoding="utf-8")
         return file
 
     def to_json(self) -> str:

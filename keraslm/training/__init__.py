@@ -1,0 +1,9 @@
+"""What ``fit`` needs beside Keras: a schedule, a metric, an honest evaluation."""
+
+import keras  # noqa: F401  (first: see keraslm/_registration.py)
+
+from keraslm.training.evaluation import Evaluation, evaluate
+from keraslm.training.metrics import Perplexity
+from keraslm.training.schedules import warmup_cosine
+
+__all__ = ["Evaluation", "Perplexity", "evaluate", "warmup_cosine"]

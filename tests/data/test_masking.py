@@ -153,6 +153,14 @@ def test_rows_of_specials_only_ask_nothing(wordpiece):
     assert np.array_equal(inputs["token_ids"][0], rows[0])
 
 
+def test_piece_after_a_special_token_is_a_word_of_its_own(wordpiece):
+    piece = next(i for i, token in enumerate(wordpiece.vocabulary) if token.startswith("##"))
+    rows = [[wordpiece.special_id("cls"), piece, wordpiece.special_id("sep")]]
+    inputs, targets, weight = run(MaskedLM(wordpiece, whole_word=True), rows)
+    assert inputs["masked_positions"].tolist() == [[1]]
+    assert (targets.tolist(), weight.tolist()) == ([[piece]], [[1]])
+
+
 def test_step_and_seed_decide(rows, wordpiece):
     first = run(MaskedLM(wordpiece, seed=1), rows, 5)[0]["token_ids"]
     assert np.array_equal(first, run(MaskedLM(wordpiece, seed=1), rows, 5)[0]["token_ids"])
@@ -174,8 +182,8 @@ def unmasked(batch):
     return ids
 
 
-@pytest.mark.parametrize("length", [33, 128])
-def test_validation_holds_every_token(lee, wordpiece, length):
+def test_validation_holds_every_token(lee, wordpiece):
+    length, lee = 33, lee[:60]
     dataset = masked_lm_dataset(lee, wordpiece, length=length, batch_size=100, shuffle=False)
     ids = np.concatenate([unmasked(batch) for batch in collect(dataset)])
     assert ids.shape[1] == length and len(ids) % 100  # a short last batch
@@ -191,11 +199,10 @@ def test_validation_is_the_same_every_pass(lee, wordpiece):
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("whole_word", [False, True])
-def test_training_epochs_differ_and_are_reproducible(lee, wordpiece, whole_word):
+def test_training_epochs_differ_and_are_reproducible(lee, wordpiece):
     def epochs(**options):
         dataset = masked_lm_dataset(
-            lee[:40], wordpiece, length=32, batch_size=8, whole_word=whole_word, seed=7, **options
+            lee[:40], wordpiece, length=32, batch_size=8, whole_word=True, seed=7, **options
         )
         return [np.stack([x["token_ids"] for x, _, _ in collect(dataset)]) for _ in range(2)]
 

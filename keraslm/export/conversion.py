@@ -1,0 +1,74 @@
+"""What the exporters share: silence, float32 copies, the operations of a file."""
+
+import collections
+import contextlib
+import os
+import tempfile
+
+
+@contextlib.contextmanager
+def quiet():
+    """Keep TensorFlow's C++ converter from writing to stderr."""
+    with tempfile.TemporaryFile() as log:
+        saved = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def in_float32(model):
+    """The model itself, or a float32 copy: LiteRT has no bfloat16 or float16 matrix product."""
+    if model.compute_dtype == "float32":
+        return model
+    copy = type(model).from_config({**model.get_config(), "dtype": "float32"})
+    for new, old in zip(copy.weights, model.weights, strict=True):
+        new.assign(old)
+    return copy
+
+
+def operations(content):
+    """How often each operation occurs in a ``.tflite``; ``custom:NAME`` for those not built in.
+
+    Args:
+        content: the file's bytes.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(content), 0))
+    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+    codes = []
+    for code in model.operatorCodes:
+        number = max(code.builtinCode, code.deprecatedBuiltinCode)
+        is_custom = number == schema.BuiltinOperator.CUSTOM
+        codes.append(f"custom:{code.customCode.decode()}" if is_custom else names[number])
+    return collections.Counter(
+        codes[operation.opcodeIndex]
+        for graph in model.subgraphs
+        for operation in graph.operators or ()
+    )
+
+
+def check_builtin(content):
+    """Raise a ValueError if a file has an operation that is not built in, or lacks its weights."""
+    names = operations(content)
+    foreign = sorted(n for n in names if n.startswith(("custom:", "STABLEHLO_COMPOSITE")))
+    if foreign:
+        raise ValueError(
+            f"The model needs operations that LiteRT does not have built in: {', '.join(foreign)}. "
+            "Replace the layer that uses them."
+        )
+    if "VAR_HANDLE" in names:
+        raise ValueError("The file holds variables instead of weights: model.weights misses some.")
+
+
+def conversion_error(error):
+    """One sentence on why the converter failed."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = next((line for line in lines if "tf." in line and "op" in line), lines[0])
+    return (
+        f"LiteRT cannot convert this model with builtin operations only: {told[:300]}. "
+        "Replace the layer that uses this operation."
+    )

@@ -1,0 +1,311 @@
+"""Generating text: a decoder with its tokenizer."""
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from keraslm.generation.config import GenerationConfig
+from keraslm.generation.generator import Generated, Generator
+
+
+class Score(NamedTuple):
+    """How likely a model finds a text: natural log-probability of each token but the first."""
+
+    tokens: list[str]
+    log_probs: list[float]
+
+    @property
+    def total(self) -> float:
+        """Log-probability of the whole text."""
+        return sum(self.log_probs)
+
+    @property
+    def perplexity(self) -> float:
+        """The exponential of the mean negative log-probability."""
+        return math.exp(-self.total / len(self.log_probs))
+
+
+class TextGenerator:
+    """A language model that takes and gives text.
+
+    Args:
+        model: a `keraslm.models.GPT`, or another model with ``init_cache`` and ``step``.
+        tokenizer: a `keraslm.tokenizers.Tokenizer`.
+        generation_config: default settings of `generate`.
+        jit_compile: compile generation with XLA; see `keraslm.generation.Generator`.
+
+    Example:
+        >>> lm = keraslm.tasks.TextGenerator(gpt, tokenizer)
+        >>> lm.generate("The AI language model is", max_new_tokens=20)
+        >>> lm.save("saved_models/mine")
+    """
+
+    def __init__(self, model, tokenizer, generation_config=None, *, jit_compile=False):
+        if tokenizer.vocab_size > model.vocab_size:
+            raise ValueError(
+                f"The tokenizer has {tokenizer.vocab_size} tokens, the model "
+                f"{model.vocab_size}. Build the model with vocab_size=tokenizer.vocab_size."
+            )
+        self.model = model
+        self.tokenizer = tokenizer
+        if generation_config is None:
+            stop = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
+            generation_config = GenerationConfig(stop_ids=stop)
+        self.generation_config = generation_config
+        self.generator = Generator(model, jit_compile=jit_compile)
+
+    # === Generating ===
+
+    def generate(
+        self,
+        text: str | Sequence[str],
+        *,
+        max_new_tokens: int | None = None,
+        max_length: int | None = None,
+        num_return_sequences: int = 1,
+        stop: str | Sequence[str] = (),
+        return_log_probs: bool = False,
+        **settings,
+    ):
+        """Continue a text, or several.
+
+        Args:
+            text: the prompt, or a list of prompts. An empty one starts a new text.
+            max_new_tokens: at most so many new tokens (default 50).
+            max_length: prompt and continuation together, in tokens, as in Hugging Face.
+            num_return_sequences: continuations of each prompt. More than one needs sampling;
+                without a sampling setting, ``temperature=1`` is switched on, with a warning.
+            stop: a string or strings at which to stop; they are not part of the result.
+            return_log_probs: give `Generated` (ids, log-probabilities) instead of text.
+            settings: fields of `GenerationConfig`: ``temperature``, ``top_k``, ``top_p``,
+                ``min_p``, ``repetition_penalty``, ``seed``, ``stop_ids``.
+
+        Returns:
+            prompt and continuation as text, a str for a str; a list for a list of prompts or
+            ``num_return_sequences > 1``, the continuations of a prompt side by side.
+
+        Raises:
+            ValueError: a prompt that fills the context, or a setting out of range.
+        """
+        prompts = [text] if isinstance(text, str) else list(text)
+        ids = self._prompt_ids(prompts)
+        config = self._config(ids, max_new_tokens, max_length, settings)
+        if not isinstance(num_return_sequences, int) or num_return_sequences < 1:
+            raise ValueError(
+                "num_return_sequences must be a positive whole number; received "
+                f"{num_return_sequences!r}."
+            )
+        if num_return_sequences > 1 and not config.is_sampled:
+            warnings.warn(
+                "num_return_sequences > 1 without sampling would repeat one text: sampling with "
+                "temperature=1. Set temperature, top_k or top_p to choose.",
+                stacklevel=2,
+            )
+            config = config.replace(temperature=1.0)
+        stops = [stop] if isinstance(stop, str) else list(stop)
+        if stops:
+            ids = [p for p in ids for _ in range(num_return_sequences)]
+            results = self._until(stops, ids, config)
+        else:
+            results = self.generator.generate(ids, config, num_return_sequences)
+        if not return_log_probs:
+            prompts = [p for p in prompts for _ in range(num_return_sequences)]
+            results = [
+                p + _before(self.tokenizer.decode(r.ids), stops)
+                for p, r in zip(prompts, results, strict=True)
+            ]
+        single = isinstance(text, str) and num_return_sequences == 1
+        return results[0] if single else results
+
+    def _until(self, stops, ids, config):
+        """Generate until every row has ended or holds a stop string."""
+        rows: list[Generated] = [Generated([], []) for _ in ids]
+        open_rows = set(range(len(ids)))
+        for tokens in self.generator.stream(ids, config):
+            for i in sorted(open_rows):
+                if tokens[i] is None:
+                    open_rows.discard(i)
+                    continue
+                rows[i].ids.append(tokens[i][0])
+                rows[i].log_probs.append(tokens[i][1])
+                if any(s in self.tokenizer.decode(rows[i].ids) for s in stops):
+                    open_rows.discard(i)
+            if not open_rows:
+                break
+        return rows
+
+    def stream(
+        self,
+        text: str,
+        *,
+        max_new_tokens: int | None = None,
+        max_length: int | None = None,
+        stop: str | Sequence[str] = (),
+        **settings,
+    ) -> Iterator[str]:
+        """Continue a text, giving each piece as soon as it is there.
+
+        Takes what `generate` takes; joined, the pieces are the same continuation.
+
+        Yields:
+            text; a piece waits until its characters are whole.
+        """
+        ids = self._prompt_ids([text])
+        config = self._config(ids, max_new_tokens, max_length, settings)
+        stops = [stop] if isinstance(stop, str) else list(stop)
+        return self._stream(ids, config, stops)
+
+    def _stream(self, ids, config, stops):
+        new: list[int] = []
+        shown = ""
+        # A stop string may arrive in pieces: hold back as much text as it could start in.
+        hold = max((len(s) - 1 for s in stops), default=0)
+        for tokens in self.generator.stream(ids, config):
+            new.append(tokens[0][0])
+            text = self.tokenizer.decode(new)
+            if any(s in text for s in stops):
+                break
+            ready = text[: max(len(shown), len(text.rstrip("\ufffd")) - hold)]
+            if ready != shown:
+                yield ready[len(shown) :]
+                shown = ready
+        rest = _before(self.tokenizer.decode(new), stops)[len(shown) :]
+        if rest:
+            yield rest
+
+    # === Scoring ===
+
+    def score(self, text: str) -> Score:
+        """How likely the model finds a text of two tokens or more.
+
+        A text is scored after the token that starts texts, if the tokenizer has one.
+        """
+        ids = self._prompt_ids([text])[0]
+        start = self.tokenizer.bos_id
+        if start is not None and ids[0] != start:
+            ids = [start, *ids]
+        log_probs = self.generator.score([ids])[0]
+        return Score([self.tokenizer.id_to_token(i) for i in ids[1:]], log_probs)
+
+    def evaluate(self, texts, *, length: int | None = None, batch_size: int = 8):
+        """Token-weighted loss, perplexity and bits per byte on texts.
+
+        Args:
+            texts: documents.
+            length: tokens of a row; default the model's ``max_length``, less for short texts.
+            batch_size: rows at a time.
+
+        Returns:
+            a `keraslm.training.Evaluation`.
+        """
+        from keraslm.data.packing import encode_documents, pack
+        from keraslm.training.evaluation import evaluate
+
+        stream = encode_documents(texts, self.tokenizer)
+        length = min(length or self.model.max_length, max(1, stream.num_tokens - 1))
+        rows = pack(stream, length=length).dataset(batch_size, shuffle=False)
+        return evaluate(self.model, rows, stream.bytes_per_token)
+
+    # === Training ===
+
+    def fit(
+        self,
+        texts,
+        *,
+        validation_texts=None,
+        batch_size: int = 8,
+        length: int | None = None,
+        epochs: int = 1,
+        learning_rate: float = 1e-3,
+        seed: int = 0,
+        **fit_arguments,
+    ):
+        """Train the model on texts: encode, pack, ``compile`` (unless done), ``fit``.
+
+        Args:
+            texts: documents.
+            validation_texts: documents to validate on after each epoch.
+            batch_size: rows of a step.
+            length: tokens of a row; default the model's ``max_length``.
+            epochs: passes over the texts.
+            learning_rate: peak of a warm-up and cosine schedule, if the model is not compiled.
+            seed: of the order of the rows.
+            fit_arguments: passed on to ``model.fit``, such as ``callbacks``.
+
+        Returns:
+            the Keras ``History``.
+
+        Raises:
+            ValueError: too little text, or a loss that became NaN.
+        """
+        import keras
+
+        from keraslm.data.packing import encode_documents, pack
+        from keraslm.models.base import default_optimizer
+        from keraslm.training.schedules import warmup_cosine
+
+        length = length or self.model.max_length
+        rows = pack(encode_documents(texts, self.tokenizer), length=length)
+        data = rows.dataset(batch_size, seed=seed)
+        if validation_texts is not None:
+            held_out = pack(encode_documents(validation_texts, self.tokenizer), length=length)
+            fit_arguments["validation_data"] = held_out.dataset(batch_size, shuffle=False)
+        if not self.model.compiled:
+            schedule = warmup_cosine(learning_rate, epochs * (len(rows) // batch_size))
+            self.model.compile(default_optimizer(self.model, schedule))
+        callbacks = [*fit_arguments.pop("callbacks", ()), keras.callbacks.TerminateOnNaN()]
+        history = self.model.fit(data, epochs=epochs, callbacks=callbacks, **fit_arguments)
+        losses = history.history.get("loss", [])
+        if losses and not math.isfinite(losses[-1]):
+            raise ValueError(
+                "The loss became NaN and training stopped. Use a smaller learning_rate; the "
+                "weights are of no use."
+            )
+        return history
+
+    # === Saving ===
+
+    def save(self, folder, card: str | None = None):
+        """Write a bundle that `keraslm.from_pretrained` reads; see `keraslm.tasks.bundle`."""
+        from keraslm.tasks.bundle import save
+
+        return save(self, folder, card)
+
+    # === Inside ===
+
+    def _prompt_ids(self, texts):
+        if not texts:
+            raise ValueError("There is no prompt: give a text or a list of texts.")
+        prompts = [self.tokenizer.encode(text) for text in texts]
+        start = self.tokenizer.bos_id
+        for i, ids in enumerate(prompts):
+            if not ids:
+                if start is None:
+                    raise ValueError(
+                        "The prompt is empty, and the tokenizer has no token that starts a text. "
+                        "Give at least one character."
+                    )
+                prompts[i] = [start]
+        return prompts
+
+    def _config(self, prompts, max_new_tokens, max_length, settings):
+        if max_new_tokens is not None and max_length is not None:
+            raise ValueError("Give max_new_tokens or max_length, not both.")
+        if max_length is not None:
+            longest = max(len(ids) for ids in prompts)
+            max_new_tokens = max_length - longest
+            if max_new_tokens < 1:
+                raise ValueError(
+                    f"max_length={max_length} counts the prompt, which has {longest} tokens. "
+                    "Use a larger max_length, or max_new_tokens."
+                )
+        if max_new_tokens is not None:
+            settings["max_new_tokens"] = max_new_tokens
+        return self.generation_config.replace(**settings)
+
+
+def _before(text, stops):
+    """The text before the first stop string."""
+    ends = [text.index(stop) for stop in stops if stop and stop in text]
+    return text[: min(ends)] if ends else text
