@@ -95,7 +95,7 @@ def _module(lm):
         return tf.TensorSpec((), dtype, name)
 
     text = tf.TensorSpec((None,), tf.string, "text")
-    generate = tf.function(run).get_concrete_function(
+    generate = tf.function(run, autograph=False).get_concrete_function(
         text,
         scalar(tf.int32, "max_new_tokens"),
         scalar(tf.float32, "temperature"),
@@ -117,7 +117,7 @@ def _module(lm):
 
     module = Module()
     module.weights = [w.value for w in lm.model.weights]
-    default = tf.function(run_default).get_concrete_function(text)
+    default = tf.function(run_default, autograph=False).get_concrete_function(text)
     return module, {"serving_default": default, "generate": generate}
 
 

@@ -111,7 +111,7 @@ def _signature(model, tokens, cache_length, logits):
             outputs["logits"] = y
         return outputs
 
-    return tf.function(run).get_concrete_function(**spec)
+    return tf.function(run, autograph=False).get_concrete_function(**spec)
 
 
 def named_cache(cache):

@@ -147,7 +147,7 @@ class GPT(TransformerModel):
         mask = None
         if pad is not None:
             pad = ops.expand_dims(ops.cast(pad, "int32"), 1)  # (B, 1)
-            keys = ops.expand_dims(ops.arange(cache[0][0].shape[2], dtype="int32"), 0)
+            keys = ops.expand_dims(ops.arange(ops.shape(cache[0][0])[2], dtype="int32"), 0)
             mask = keys >= pad  # (B, S)
             slots = ops.maximum(slots - pad, 0)
         hidden, cache = self.trunk(

@@ -19,6 +19,9 @@ from keraslm.tokenizers.tokenizer import Tokenizer
 
 _SEPARATOR = b"\xff"  # a byte that no UTF-8 text holds
 
+# No Python statement here depends on a tensor, and AutoGraph takes longer than the tracing.
+_traced_as_written = tf.autograph.experimental.do_not_convert
+
 
 class GraphTokenizer:
     """Encodes and decodes inside a ``tf.function``, with the ids and texts of a `Tokenizer`.
@@ -44,6 +47,7 @@ class GraphTokenizer:
         self._is_bytes = spec["model"]["type"] == "BPE"
         self._first, self._later = _token_texts(engine, spec, self._special)
 
+    @_traced_as_written
     def encode(self, texts):
         """Ids of texts, as `Tokenizer.encode` gives them.
 
@@ -89,6 +93,7 @@ class GraphTokenizer:
         place = tf.range(tf.size(row_starts, tf.int64)) - row_starts
         return pieces, place % 2 == 1  # text, special, text, special, …, text
 
+    @_traced_as_written
     def decode(self, ids):
         """Texts of ids, as `Tokenizer.decode` gives them: special tokens are left out.
 

@@ -1,8 +1,8 @@
 """What the engine does with each code point, found by asking it, as small tables for the graph.
 
 TensorFlow's own tables (RE2, ICU) follow other Unicode versions and so disagree on a few hundred
-characters. The engine is asked once about all 0x110000 code points, in order and in one string:
-its answer is a few hundred runs of equal behaviour.
+characters. The engine is asked once about all code points, in order and in one string: its answer
+is a few hundred runs of equal behaviour.
 """
 
 from functools import cache
@@ -17,7 +17,9 @@ SPACE, LETTER, NUMBER, OTHER, ISOLATED = range(5)
 # What a normalizer does with a code point. BLOCK: dropped, but marks are not sorted across it.
 KEEP, ISOLATE, DROP, BLOCK = range(4)
 
-_SURROGATES = range(0xD800, 0xE000)
+# Not asked about: surrogates, which no text holds, and the ten planes that hold no character yet.
+_GAPS = (range(0xD800, 0xE000), range(0x40000, 0xE0000))
+_CODES = np.delete(np.arange(0x110000, dtype=np.int32), np.r_[tuple(map(np.array, _GAPS))])
 _LAST_MARK = "\u0345"  # the one of canonical combining class 240, the highest
 _HIGH_SPACING, _LOW_SPACING = "\u302e", "\U0001d165"  # 224 and 216, which BERT does not strip
 
@@ -61,15 +63,14 @@ def _codes(text):
     return np.frombuffer(text.encode("utf-32-le"), "<u4")
 
 
-def _characters():
-    """All characters in order, as one string."""
-    return _text([*range(_SURROGATES.start), *range(_SURROGATES.stop, 0x110000)])
-
-
 def _runs(values):
-    """Runs of a (0x110000,) array."""
-    starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
-    return Runs(starts.astype(np.int32), values[starts].astype(np.int32))
+    """Runs of the values of `_CODES`; a gap takes the value of the unassigned one before it."""
+    everywhere = np.zeros(0x110000, np.int32)
+    everywhere[_CODES] = values
+    for gap in _GAPS:
+        everywhere[gap.start : gap.stop] = everywhere[gap.start - 1]
+    starts = np.flatnonzero(np.diff(everywhere, prepend=-1))
+    return Runs(starts.astype(np.int32), everywhere[starts])
 
 
 # === Pre-tokenizers ===
@@ -86,18 +87,13 @@ def pre_tokenizer_classes(name: str) -> Runs:
     else:
         engine = getattr(pre_tokenizers, name)()
         classify = _word_class
-    characters = _characters()
+    characters = _text(_CODES)
     spans = [span for _, span in engine.pre_tokenize_str(characters)]
     # Wherever the class changes the engine splits, except after the space that joins what follows.
     edges = sorted({0, ord(" "), ord("!")} | {edge for span in spans for edge in span})
     edges = [edge for edge in edges if edge < len(characters)]
-    values = np.repeat(
-        [classify(engine, characters[edge]) for edge in edges],
-        np.diff([*edges, len(characters)]),
-    )
-    # The surrogates, which no text holds, take the class of what follows.
-    gap = np.full(len(_SURROGATES), values[_SURROGATES.start])
-    return _runs(np.insert(values, _SURROGATES.start, gap))
+    classes = [classify(engine, characters[edge]) for edge in edges]
+    return _runs(np.repeat(classes, np.diff([*edges, len(characters)])))
 
 
 def _byte_level_class(engine, character):
@@ -153,7 +149,7 @@ def bert_tables(clean_text, handle_chinese_chars, strip_accents, lowercase) -> N
 
 def _tables(engine, marks):
     """Ask about every code point; ``marks(characters, answers, actions)`` gives mark_order."""
-    characters = _characters().replace("!", "")  # it separates the answers
+    characters = _text(_CODES).replace("!", "")  # it separates the answers
     answers = _ask(engine, characters)
     actions = np.zeros(0x110000, np.int32)
     changed, new = [], []
@@ -172,7 +168,7 @@ def _tables(engine, marks):
             new.append([ord(c) for c in answer])
     order = marks(characters, answers, actions)
     return Normalizer(
-        actions=_runs(actions),
+        actions=_runs(actions[_CODES]),
         changed=np.array(changed or [-1], np.int32),
         splits=np.cumsum([0, *map(len, new or [[-1]])]).astype(np.int32),
         new=np.array([c for codes in new or [[-1]] for c in codes], np.int32),

@@ -1,0 +1,44 @@
+"""Text written by the model while it trains."""
+
+import keras
+
+
+class Samples(keras.callbacks.Callback):
+    """Prints continuations of some prompts while a model trains.
+
+    Args:
+        lm: a `keraslm.tasks.TextGenerator` around the model that is trained.
+        prompts: what to continue.
+        every: a number of steps, or ``None``: after each epoch.
+        show: called with each text; default ``print``.
+        settings: for ``lm.generate``; default 40 new tokens, ``top_k=40``, ``seed=0``.
+
+    Example:
+        >>> gpt.fit(data, callbacks=[keraslm.callbacks.Samples(lm, ["The city of"], every=200)])
+    """
+
+    def __init__(self, lm, prompts=("",), every=None, show=None, **settings):
+        super().__init__()
+        self.lm = lm
+        self.prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        self.every = every
+        self.show = show or (lambda text: print(f"\n{text}"))
+        self.settings = {"max_new_tokens": 40, "top_k": 40, "seed": 0, **settings}
+        self._step = 0
+
+    def texts(self):
+        """The continuations as the model writes them now."""
+        return self.lm.generate(self.prompts, **self.settings)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step += 1
+        if self.every and self._step % self.every == 0:
+            self._show(f"step {self._step}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self.every:
+            self._show(f"epoch {epoch + 1}")
+
+    def _show(self, when):
+        for text in self.texts():
+            self.show(f"[{when}] {text}")

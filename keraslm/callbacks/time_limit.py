@@ -1,0 +1,29 @@
+"""Training for so long and no longer."""
+
+import time
+
+import keras
+
+
+class TimeLimit(keras.callbacks.Callback):
+    """Stops training after a number of minutes.
+
+    Args:
+        minutes: counted from the first step, so that compiling does not count.
+    """
+
+    def __init__(self, minutes):
+        super().__init__()
+        if minutes <= 0:
+            raise ValueError(f"minutes must be above 0; received {minutes!r}.")
+        self.minutes = minutes
+        self.reached = False
+        self._started = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.perf_counter()
+        if self._started is None:
+            self._started = now
+        elif now - self._started > 60 * self.minutes:
+            self.reached = True
+            self.model.stop_training = True
