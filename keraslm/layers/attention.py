@@ -159,8 +159,8 @@ class MultiHeadAttention(keras.layers.Layer):
                 keys = ops.slice_update(cache[0], at, ops.cast(keys, cache[0].dtype))
                 values = ops.slice_update(cache[1], at, ops.cast(values, cache[1].dtype))
                 cache = (keys, values)
-        bias = self._bias(queries, keys, attention_mask, start if cache is not None else None)
-        y, scores = self._attend(queries, keys, values, bias, training)
+        penalty = self._penalty(queries, keys, attention_mask, start if cache is not None else None)
+        y, scores = self._attend(queries, keys, values, penalty, training)
         outputs = [self.output_projection(y)]
         if return_attention_scores:
             outputs.append(scores)
@@ -168,7 +168,7 @@ class MultiHeadAttention(keras.layers.Layer):
             outputs.append(cache)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def _attend(self, queries, keys, values, bias, training):
+    def _attend(self, queries, keys, values, penalty, training):
         """Weighted values ``(B, T, H·D)`` and the weights, float32 ``(B, H, T, S)``."""
         length = _length(queries)
         groups = self.num_heads // self.num_kv_heads
@@ -181,8 +181,8 @@ class MultiHeadAttention(keras.layers.Layer):
         scores = ops.cast(scores, "float32")
         if groups > 1:
             scores = ops.reshape(scores, (-1, self.num_heads, length, _length(keys)))
-        if bias is not None:
-            scores = scores + bias
+        if penalty is not None:
+            scores = scores - penalty
         scores = ops.softmax(scores, axis=-1)  # (B, H, T, S)
         weights = self.score_dropout(ops.cast(scores, self.compute_dtype), training=training)
         if groups > 1:
@@ -195,17 +195,17 @@ class MultiHeadAttention(keras.layers.Layer):
         y = ops.transpose(y, (0, 2, 1, 3))  # (B, T, H, D)
         return ops.reshape(y, (-1, length, self.num_heads * self.head_dim)), scores
 
-    def _bias(self, queries, keys, attention_mask, start):
-        """What is added to the scores: float32 that broadcasts to ``(B, H, T, S)``, or None."""
-        bias = None
+    def _penalty(self, queries, keys, attention_mask, start):
+        """What is taken off the scores: float32 that broadcasts to ``(B, H, T, S)``, or None."""
+        penalty = None
         if self.causal or start is not None:
             visible = masks.causal(_length(queries), _length(keys), 0 if start is None else start)
-            bias = masks.additive(visible)
+            penalty = masks.penalty(visible)
         if attention_mask is not None:
-            mask = masks.additive(ops.convert_to_tensor(attention_mask))
-            # Kept above 2 * MASKED: both hidden is no more hidden than one.
-            bias = mask if bias is None else ops.maximum(bias + mask, masks.MASKED)
-        return bias
+            mask = masks.penalty(ops.convert_to_tensor(attention_mask))
+            # Hidden for both reasons is no more hidden than for one.
+            penalty = mask if penalty is None else ops.minimum(penalty + mask, masks.HIDDEN)
+        return penalty
 
     def _split(self, x, heads):
         """``(B, T, heads · D)`` → ``(B, heads, T, D)``."""

@@ -54,7 +54,7 @@ class TokenEmbedding(keras.layers.Layer):
         table = ops.cast(ops.convert_to_tensor(self.embeddings), self.compute_dtype)
         if reverse:
             hidden = ops.cast(inputs, self.compute_dtype)
-            return ops.cast(ops.matmul(hidden, ops.transpose(table)), "float32")
+            return ops.cast(ops.einsum("btd,vd->btv", hidden, table), "float32")
         x = ops.take(table, inputs, axis=0)
         return x * self.d_model**0.5 if self.scale else x
 

@@ -9,8 +9,9 @@ CONTRACTIONS = ("s", "t", "re", "ve", "m", "ll", "d")  # after an apostrophe, in
 
 def shift(values, by, fill):
     """Values moved by places to the right (left where negative): (n,) to (n,)."""
-    pad = tf.fill([tf.minimum(abs(by), tf.size(values))], tf.constant(fill, values.dtype))
-    return tf.concat([pad, values[:-by]], 0) if by > 0 else tf.concat([values[-by:], pad], 0)
+    if by > 0:
+        return tf.pad(values, [[by, 0]], constant_values=fill)[:-by]
+    return tf.pad(values, [[0, -by]], constant_values=fill)[-by:]
 
 
 def byte_level_starts(codes, kind, piece):
@@ -108,7 +109,7 @@ class WordSplitter:
             entry, found = lookup(table.marks, codes)
             order = tf.where(found, tf.gather(tf.constant(table.mark_order), entry), 0)
             base = tf.cumsum(tf.cast((order == 0) | (piece != shift(piece, 1, -1)), tf.int64))
-            order = tf.argsort(base * 256 + tf.cast(order, tf.int64), stable=True)
+            order = tf.argsort(base * 65536 + tf.cast(order, tf.int64), stable=True)
             codes, action = tf.gather(codes, order), tf.gather(action, order)
         left = action != unicode.BLOCK
         isolated = action == unicode.ISOLATE
