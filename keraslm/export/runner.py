@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keraslm.export.conversion import quiet
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.sampling import method_of, next_token, penalise, settings_of
 
@@ -30,7 +31,8 @@ class LiteRTModel:
         if not Path(path).is_file():
             raise FileNotFoundError(f"No file {path}. Export one with keraslm.export.tflite.")
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=num_threads)
+            with quiet():  # it announces its delegate on stderr
+                self._interpreter = Interpreter(model_path=str(path), num_threads=num_threads)
             names = self._interpreter.get_signature_list()
         except ValueError as error:
             raise ValueError(f"{path} is not a .tflite file: {error}") from error

@@ -23,7 +23,7 @@ FAMILIES = {
 
 # The size dial. Parameters without the embedding: about 12 * num_layers * d_model ** 2.
 SIZES = {
-    "nano": {"num_layers": 3, "d_model": 96, "num_heads": 3, "max_length": 128},
+    "nano": {"num_layers": 3, "d_model": 128, "num_heads": 4, "max_length": 256},
     "tiny": {"num_layers": 4, "d_model": 192, "num_heads": 3, "max_length": 256},
     "mini": {"num_layers": 6, "d_model": 384, "num_heads": 6, "max_length": 256},
     "small": {"num_layers": 12, "d_model": 768, "num_heads": 12, "max_length": 1024},

@@ -213,24 +213,26 @@ class TextGenerator:
         self,
         texts,
         *,
-        validation_texts=None,
+        validation=None,
         batch_size: int = 8,
         length: int | None = None,
         epochs: int = 1,
         learning_rate: float = 1e-3,
         seed: int = 0,
+        jit_compile="auto",
         **fit_arguments,
     ):
-        """Train the model on texts: encode, pack, ``compile`` (unless done), ``fit``.
+        """Train the model: encode, pack, ``compile`` (unless done), ``fit``.
 
         Args:
-            texts: documents.
-            validation_texts: documents to validate on after each epoch.
+            texts: documents, or rows packed already (`keraslm.data.PackedTokens`).
+            validation: likewise, to validate on after each epoch.
             batch_size: rows of a step.
             length: tokens of a row; default the model's ``max_length``.
             epochs: passes over the texts.
             learning_rate: peak of a warm-up and cosine schedule, if the model is not compiled.
             seed: of the order of the rows.
+            jit_compile: as in ``keras.Model.compile``, if the model is not compiled.
             fit_arguments: passed on to ``model.fit``, such as ``callbacks``.
 
         Returns:
@@ -241,20 +243,19 @@ class TextGenerator:
         """
         import keras
 
-        from keraslm.data.packing import encode_documents, pack
         from keraslm.models.base import default_optimizer
         from keraslm.training.schedules import warmup_cosine
 
-        length = length or self.model.max_length
-        rows = pack(encode_documents(texts, self.tokenizer), length=length)
-        data = rows.dataset(batch_size, seed=seed)
-        if validation_texts is not None:
-            held_out = pack(encode_documents(validation_texts, self.tokenizer), length=length)
+        rows = self._packed(texts, length)
+        if validation is not None:
+            held_out = self._packed(validation, length)
             fit_arguments["validation_data"] = held_out.dataset(batch_size, shuffle=False)
         if not self.model.compiled:
             schedule = warmup_cosine(learning_rate, epochs * (len(rows) // batch_size))
-            self.model.compile(default_optimizer(self.model, schedule))
+            optimizer = default_optimizer(self.model, schedule)
+            self.model.compile(optimizer, jit_compile=jit_compile)
         callbacks = [*fit_arguments.pop("callbacks", ()), keras.callbacks.TerminateOnNaN()]
+        data = rows.dataset(batch_size, seed=seed)
         history = self.model.fit(data, epochs=epochs, callbacks=callbacks, **fit_arguments)
         losses = history.history.get("loss", [])
         if losses and not math.isfinite(losses[-1]):
@@ -263,6 +264,14 @@ class TextGenerator:
                 "weights are of no use."
             )
         return history
+
+    def _packed(self, texts, length):
+        from keraslm.data.packing import PackedTokens, encode_documents, pack
+
+        if isinstance(texts, PackedTokens):
+            return texts
+        stream = encode_documents(texts, self.tokenizer)
+        return pack(stream, length=length or self.model.max_length)
 
     # === Saving ===
 

@@ -1,0 +1,314 @@
+"""The ``keraslm`` command: thin, over the functions that scripts use."""
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from keraslm import __version__
+
+EPILOG = """
+The steps in order: tokenizer, embed, train, generate, export, verify. 'keraslm demo' does them all
+on a Wikipedia extract. Without SOURCE, a step reads that extract.
+"""
+
+
+def main(argv=None) -> int:
+    """Run the command line. Returns the exit status: 0, 1 for a failure, 2 for bad input."""
+    args = _parser().parse_args(argv)
+    try:
+        # Not for what needs no TensorFlow: its import takes seconds.
+        if args.needs_tensorflow:
+            import_tensorflow_quietly()
+        args.run(args)
+        return 0
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; keep Python from complaining about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        if args.debug:
+            raise
+        print(f"keraslm {args.command}: {_sentence(error)}", file=sys.stderr)
+        return 2 if isinstance(error, (ValueError, OSError)) else 1
+
+
+def _sentence(error):
+    if isinstance(error, OSError) and error.strerror:
+        where = f" {error.filename}" if error.filename else ""
+        return f"{error.strerror}:{where}"
+    return str(error)
+
+
+def import_tensorflow_quietly():
+    """Import TensorFlow without the lines it prints before its logging can be set."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.get_logger().setLevel("ERROR")
+            with contextlib.suppress(ImportError):
+                from absl import logging
+
+                logging.set_verbosity(logging.ERROR)
+        except BaseException:
+            log.seek(0)
+            os.write(saved, log.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+# === Commands ===
+
+
+def _tokenizer(args):
+    from keraslm.data import read_texts, wikipedia_sample
+    from keraslm.tokenizers import Tokenizer
+
+    texts = read_texts(args.source or wikipedia_sample(), separator=args.separator)
+    tokenizer = Tokenizer.train(texts, args.kind, args.vocab_size)
+    print(f"{tokenizer.save(args.out)}: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens")
+
+
+def _embed(args):
+    from keraslm import pipeline
+    from keraslm.embeddings import save_vectors
+    from keraslm.tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.load(args.tokenizer)
+    corpus = pipeline.read_corpus(args.source, separator=args.separator)
+    vectors = pipeline.train_vectors(
+        corpus.train, tokenizer, args.width, epochs=args.epochs, report=print
+    )
+    source = str(args.source or "gensim's Wikipedia extract")
+    folder = save_vectors(vectors, args.out, {"method": "Word2Vec, CBOW", "corpus": source})
+    print(f"{folder}: {len(vectors.index_to_key):,} vectors of width {args.width}")
+
+
+def _train(args):
+    from keraslm import pipeline
+    from keraslm.embeddings import load_vectors
+    from keraslm.tokenizers import Tokenizer
+
+    _check_writable(args.out)
+    tokenizer = Tokenizer.load(args.tokenizer)
+    vectors = load_vectors(args.vectors) if args.vectors else None
+    corpus = pipeline.read_corpus(args.source, separator=args.separator)
+    lm, evaluation = pipeline.train_gpt(
+        corpus,
+        tokenizer,
+        vectors=vectors,
+        size=args.size,
+        batch_size=args.batch_size,
+        epochs=args.epochs,
+        learning_rate=args.learning_rate,
+        minutes=args.minutes,
+        log_dir=args.log_dir,
+        verbose=1 if os.isatty(1) else 2,
+    )
+    print(
+        f"{lm.save(args.out)}: validation loss {evaluation.loss:.3f}, perplexity "
+        f"{evaluation.perplexity:.1f}, {evaluation.bits_per_byte:.3f} bits per byte"
+    )
+
+
+def _generate(args):
+    settings = {
+        name: getattr(args, name)
+        for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
+        if getattr(args, name) is not None
+    }
+    if str(args.model).endswith(".tflite"):
+        pieces = _generate_litert(args, settings)
+    else:
+        from keraslm.tasks import from_pretrained
+
+        lm = from_pretrained(args.model)
+        pieces = lm.stream(
+            args.prompt, max_new_tokens=args.max_new_tokens, stop=args.stop, **settings
+        )
+    print(args.prompt, end="", flush=True)
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
+
+
+def _generate_litert(args, settings):
+    from keraslm.export import LiteRTModel
+    from keraslm.generation import GenerationConfig
+    from keraslm.tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.load(Path(args.model).parent)
+    model = LiteRTModel(args.model)
+    stop = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
+    config = GenerationConfig(args.max_new_tokens, stop_ids=stop).replace(**settings)
+    ids, shown = [], ""
+    prompt = tokenizer.encode(args.prompt) or [tokenizer.bos_id]
+    for token in model.generate(prompt, config):
+        ids.append(token)
+        text = tokenizer.decode(ids).rstrip("\ufffd")
+        if any(stop in text for stop in args.stop):
+            break
+        yield text[len(shown) :]
+        shown = text
+
+
+def _export(args):
+    from keraslm import export
+    from keraslm.tasks import from_pretrained
+
+    lm = from_pretrained(args.model)
+    out = args.out or args.model
+    if str(out) == "demo" and not Path(out).is_dir():
+        raise ValueError("--out is missing: the installed model's own folder is not written to.")
+    exporters = {"tflite": export.tflite, "saved_model": export.saved_model}
+    for target in args.to or list(exporters):
+        path = exporters[target](lm, _target(out, target), verify=args.verify and "quick")
+        print(f"{path}: {_proof(path)}")
+
+
+def _target(out, target):
+    return Path(out) if target == "tflite" else Path(out) / "saved_model"
+
+
+def _proof(path):
+    import json
+
+    from keraslm.export import Verification
+
+    manifest = path.parent / "manifest.json"
+    if not manifest.is_file() or path.name not in (entries := json.loads(manifest.read_text())):
+        return "not verified"
+    return Verification(**entries[path.name]["verification"])
+
+
+def _verify(args):
+    from keraslm.export import verify
+    from keraslm.tasks import from_pretrained
+
+    lm = from_pretrained(args.model)
+    found = [Path(args.model) / name for name in ("model.tflite", "saved_model")]
+    paths = args.exports or [path for path in found if path.exists()]
+    if not paths:
+        raise ValueError(f"{args.model} has no export. Make one with 'keraslm export'.")
+    results = {str(path): verify(path, lm) for path in paths}
+    for path, result in results.items():
+        print(f"{path}: {result}")
+    if not all(result.passed for result in results.values()):
+        raise RuntimeError("an export does not give what Keras gives.")
+
+
+def _demo(args):
+    from keraslm.demo import demo
+
+    _check_writable(args.out)
+    demo(args.out, args.vectors_out, args.minutes, args.epochs)
+
+
+def _check_writable(folder):
+    """Fail before the work, not after it, if the result could not be written."""
+    parent = Path(folder)
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise ValueError(f"{folder} cannot be written. Give another folder with --out.")
+
+
+# === Arguments ===
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="keraslm", description="From raw text to a language model on a phone.", epilog=EPILOG
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name, run, summary, needs_tensorflow=True):
+        sub = commands.add_parser(name, help=summary, description=summary)
+        sub.add_argument("--debug", action="store_true", help="show where an error arose")
+        sub.set_defaults(run=run, needs_tensorflow=needs_tensorflow)
+        return sub
+
+    def source(sub):
+        sub.add_argument(
+            "source", nargs="?",
+            help="text file, folder, glob, .jsonl, or MediaWiki dump, compressed or not",
+        )  # fmt: skip
+        sub.add_argument("--separator", type=_unescaped,
+                         help=r"splits a text file into documents, such as '\n\n'")  # fmt: skip
+
+    sub = command("tokenizer", _tokenizer, "train a tokenizer", needs_tensorflow=False)
+    source(sub)
+    sub.add_argument("--kind", default="bpe", choices=("bpe", "wordpiece", "word", "char"))
+    sub.add_argument("--vocab-size", type=int, default=8192, help="default %(default)s")
+    sub.add_argument("--out", required=True, type=Path, help="folder or .json file")
+
+    sub = command("embed", _embed, "train word vectors on the tokens of a tokenizer")
+    source(sub)
+    sub.add_argument("--tokenizer", required=True, type=Path, help="folder or tokenizer.json")
+    sub.add_argument("--width", type=int, default=128, help="the model's d_model (%(default)s)")
+    sub.add_argument("--epochs", type=int, default=5, help="default %(default)s")
+    sub.add_argument("--out", required=True, type=Path, help="folder, such as embeddings/mine")
+
+    sub = command("train", _train, "train a GPT")
+    source(sub)
+    sub.add_argument("--tokenizer", required=True, type=Path, help="folder or tokenizer.json")
+    sub.add_argument("--vectors", type=Path, help="folder of word vectors to start from")
+    sub.add_argument("--size", default="nano", help="nano, tiny, mini, small or medium")
+    sub.add_argument("--epochs", type=int, default=3, help="default %(default)s")
+    sub.add_argument("--batch-size", type=int, default=8, help="rows a step (%(default)s)")
+    sub.add_argument("--learning-rate", type=float, default=2e-3, help="peak (%(default)s)")
+    sub.add_argument("--minutes", type=float, help="stop after so long")
+    sub.add_argument("--log-dir", type=Path, help="folder for TensorBoard")
+    sub.add_argument("--out", required=True, type=Path, help="folder, such as saved_models/mine")
+
+    sub = command("generate", _generate, "continue a text")
+    sub.add_argument("prompt")
+    sub.add_argument("--model", default="demo", help="bundle folder or .tflite (default: demo)")
+    sub.add_argument("--max-new-tokens", type=int, default=60, help="default %(default)s")
+    sub.add_argument("--temperature", type=float, help="0: greedy")
+    sub.add_argument("--top-k", type=int)
+    sub.add_argument("--top-p", type=float)
+    sub.add_argument("--min-p", type=float)
+    sub.add_argument("--repetition-penalty", type=float)
+    sub.add_argument("--seed", type=int)
+    sub.add_argument("--stop", action="append", default=[], help="string at which to stop")
+
+    sub = command("export", _export, "write a .tflite and a SavedModel, and prove them equal")
+    sub.add_argument("model", help="bundle folder")
+    sub.add_argument("--to", action="append", choices=("tflite", "saved_model"),
+                     help="default: both")  # fmt: skip
+    sub.add_argument("--out", type=Path, help="folder (default: the bundle)")
+    sub.add_argument("--no-verify", dest="verify", action="store_false")
+
+    sub = command("verify", _verify, "compare exports with the Keras model")
+    sub.add_argument("model", help="bundle folder")
+    sub.add_argument("exports", nargs="*", type=Path, help="default: those in the bundle")
+
+    sub = command("demo", _demo, "the whole job on a Wikipedia extract, in ten minutes")
+    sub.add_argument("--out", default="saved_models/demo", type=Path)
+    sub.add_argument("--vectors-out", default="embeddings/demo", type=Path)
+    sub.add_argument("--minutes", type=float, default=5.0, help="of training at most")
+    sub.add_argument("--epochs", type=int, default=6, help="default %(default)s")
+    return parser
+
+
+def _unescaped(text):
+    return text.encode().decode("unicode_escape")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

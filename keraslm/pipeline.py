@@ -1,0 +1,126 @@
+"""The main job, step by step: from raw text to a model that generates in LiteRT.
+
+The command line and `make demo` run these functions; ``examples/text_to_phone.py`` does the same
+in plain sight.
+"""
+
+from typing import NamedTuple
+
+SIZE = "nano"
+VOCAB_SIZE = 2048
+PROMPTS = ("The city of", "In 1945 the", "Music is")
+
+
+class Corpus(NamedTuple):
+    """Cleaned documents, split by document."""
+
+    train: list[str]
+    validation: list[str]
+
+
+def read_corpus(source=None, validation=0.05, separator=None) -> Corpus:
+    """Read, clean and split a corpus.
+
+    Args:
+        source: what `keraslm.data.read_texts` takes; default the Wikipedia extract that gensim
+            ships.
+        validation: share held out, by document.
+        separator: splits a text file into documents.
+    """
+    from keraslm.data import clean_text, read_texts, split_texts, wikipedia_sample
+
+    texts = [clean_text(text) for text in read_texts(source or wikipedia_sample(),
+                                                     separator=separator)]  # fmt: skip
+    return Corpus(*split_texts(texts, validation))
+
+
+def train_vectors(texts, tokenizer, vector_size, *, epochs=5, report=None):
+    """Word2Vec on the model's own tokens; see `keraslm.embeddings.train_word2vec`."""
+    from keraslm.embeddings import train_word2vec
+
+    names = tokenizer.vocabulary
+    sentences = [[names[i] for i in ids] for ids in tokenizer.encode_batch(texts)]
+    return train_word2vec(sentences, vector_size, epochs=epochs, report=report)
+
+
+def train_gpt(
+    corpus,
+    tokenizer,
+    *,
+    vectors=None,
+    size=SIZE,
+    length=256,
+    batch_size=8,
+    epochs=3,
+    learning_rate=2e-3,
+    minutes=None,
+    log_dir=None,
+    prompts=PROMPTS,
+    seed=0,
+    jit_compile="auto",
+    verbose=1,
+):
+    """Build a GPT, train it with ``fit``, and give it with its tokenizer.
+
+    Args:
+        corpus: a `Corpus`.
+        tokenizer: a `keraslm.tokenizers.Tokenizer`.
+        vectors: word vectors to start the token table from.
+        size: of `keraslm.models.GPT.sized`.
+        length: tokens of a training row.
+        batch_size: rows of a step.
+        epochs: passes over the text.
+        learning_rate: peak of the schedule.
+        minutes: stop after so long, if given.
+        log_dir: folder for TensorBoard, if given.
+        prompts: continued after each epoch.
+        seed: of everything random.
+        jit_compile: as in ``keras.Model.compile``.
+        verbose: as in ``keras.Model.fit``.
+
+    Returns:
+        a `keraslm.tasks.TextGenerator` and the `keraslm.training.Evaluation` on the validation
+        documents.
+    """
+    import keras
+
+    from keraslm import callbacks
+    from keraslm.data import encode_documents, pack
+    from keraslm.embeddings import VectorInitializer
+    from keraslm.models import GPT
+    from keraslm.tasks import TextGenerator
+
+    keras.utils.set_random_seed(seed)
+    start = None if vectors is None else VectorInitializer(vectors, tokenizer)
+    if start is not None:
+        print(f"Word vectors: {start.coverage}.")
+    gpt = GPT.sized(size, tokenizer.vocab_size, embeddings_initializer=start)
+    lm = TextGenerator(gpt, tokenizer)
+    length = min(length, gpt.max_length)
+    stream = encode_documents(corpus.train, tokenizer)
+    rows = pack(stream, length=length)
+    print(
+        f"GPT {size}: {gpt.count_params():,} parameters; {stream.num_tokens:,} tokens, {epochs} "
+        f"epochs of {len(rows) // batch_size} steps of {batch_size} x {length} tokens."
+    )
+    watch = [callbacks.Samples(lm, prompts[:1], max_new_tokens=30)]
+    if minutes:
+        watch.append(callbacks.TimeLimit(minutes))
+    if log_dir:
+        watch.append(
+            callbacks.TensorBoard(
+                log_dir, lm=lm, prompts=prompts, bytes_per_token=stream.bytes_per_token
+            )
+        )
+    lm.fit(
+        rows,
+        validation=pack(encode_documents(corpus.validation, tokenizer), length=length),
+        batch_size=batch_size,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        seed=seed,
+        jit_compile=jit_compile,
+        callbacks=watch,
+        verbose=verbose,
+    )
+    return lm, lm.evaluate(corpus.validation, length=length)
