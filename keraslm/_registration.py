@@ -18,9 +18,6 @@ import sys
 MODULES = (
     "keraslm.layers",
     "keraslm.models",
-
-
-
 )
 
 

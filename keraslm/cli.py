@@ -278,7 +278,7 @@ def _parser():
     sub = command("generate", _generate, "continue a text")
     sub.add_argument("prompt")
     sub.add_argument("--model", default="demo", help="bundle folder or .tflite (default: demo)")
-    sub.add_argument("--max-new-tokens", type=int, default=60, help="default %(default)s")
+    sub.add_argument("--max-new-tokens", type=int, default=30, help="default %(default)s")
     sub.add_argument("--temperature", type=float, help="0: greedy")
     sub.add_argument("--top-k", type=int)
     sub.add_argument("--top-p", type=float)
@@ -302,7 +302,7 @@ def _parser():
     sub.add_argument("--out", default="saved_models/demo", type=Path)
     sub.add_argument("--vectors-out", default="embeddings/demo", type=Path)
     sub.add_argument("--minutes", type=float, default=5.0, help="of training at most")
-    sub.add_argument("--epochs", type=int, default=6, help="default %(default)s")
+    sub.add_argument("--epochs", type=int, default=3, help="default %(default)s")
     return parser
 
 

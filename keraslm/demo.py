@@ -26,7 +26,7 @@ Made with `keraslm demo`.
 """
 
 
-def demo(out="saved_models/demo", vectors_out="embeddings/demo", minutes=5.0, epochs=6):
+def demo(out="saved_models/demo", vectors_out="embeddings/demo", minutes=5.0, epochs=3):
     """Run the whole job and print a report.
 
     Args:

@@ -28,9 +28,7 @@ class Probe:
     def _attach(self):
         compute_loss, apply = self.model.compute_loss, self.model.optimizer.apply
 
-        def compute_loss_and_count(
-            x=None, y=None, y_pred=None, sample_weight=None, training=True
-        ):
+        def compute_loss_and_count(x=None, y=None, y_pred=None, sample_weight=None, training=True):
             loss = compute_loss(x, y, y_pred, sample_weight, training=training)
             if y is not None and not isinstance(y, (dict, list, tuple)):
                 self._count(loss, y, sample_weight, bool(training))

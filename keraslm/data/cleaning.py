@@ -39,11 +39,32 @@ def clean_text(text: str) -> str:
 
 # Sections at the end of an article that are lists of works and links, not prose.
 _BACK_MATTER = frozenset(
-    (
-        "see also|references|external links|further reading|notes|footnotes|citations|sources|"
-        "bibliography|notes and references|references and notes|works cited|general references|"
-        "gallery|参见|參見|参考文献|參考文獻|外部链接|外部連結|注释|註釋|延伸阅读|延伸閱讀"
-    ).split("|")
+    [
+        "see also",
+        "references",
+        "external links",
+        "further reading",
+        "notes",
+        "footnotes",
+        "citations",
+        "sources",
+        "bibliography",
+        "notes and references",
+        "references and notes",
+        "works cited",
+        "general references",
+        "gallery",
+        "参见",
+        "參見",
+        "参考文献",
+        "參考文獻",
+        "外部链接",
+        "外部連結",
+        "注释",
+        "註釋",
+        "延伸阅读",
+        "延伸閱讀",
+    ]
 )
 
 # Templates whose text belongs to the sentence; filter_wiki would leave a hole: "walked  from the".

@@ -35,7 +35,7 @@ def split_texts(
     if isinstance(texts, (str, bytes)):
         raise ValueError("texts must be an iterable of documents; received one string: [text].")
     texts = [text for text in texts if text.strip()]
-    lengths = {}  # characters by document, copies added up
+    lengths: dict[str, int] = {}  # characters by document, copies added up
     for text in texts:
         lengths[text] = lengths.get(text, 0) + len(text)
     if len(lengths) < 2:
@@ -45,14 +45,15 @@ def split_texts(
         )
 
     order = sorted(lengths, key=lambda text: _hash(text, seed))
-    wanted, taken, chosen = validation * sum(lengths.values()), 0, set()
+    wanted, taken = validation * sum(lengths.values()), 0
+    chosen: set[str] = set()
     for text in order:
         # A document comes in if that brings the sum nearer, and never the last one left to train.
         if lengths[text] < 2 * (wanted - taken) and len(chosen) < len(order) - 1:
             chosen.add(text)
             taken += lengths[text]
     if not chosen:  # all are longer than twice the share
-        chosen.add(min(order, key=lengths.get))
+        chosen.add(min(order, key=lambda text: lengths[text]))
     return (
         [text for text in texts if text not in chosen],
         [text for text in texts if text in chosen],

@@ -81,9 +81,7 @@ class VectorInitializer(keras.initializers.Initializer):
         if self.stddev is not None:
             found = (found - found.mean(axis=0)) * (self.stddev / spread)
             spread = self.stddev
-        table = np.random.default_rng(self.seed).normal(
-            0.0, spread, (len(tokens), found.shape[1])
-        )
+        table = np.random.default_rng(self.seed).normal(0.0, spread, (len(tokens), found.shape[1]))
         table[hits] = found
         missed = [token for token, key in zip(tokens, keys, strict=True) if key is None]
         return table.astype("float32"), Coverage(len(hits), len(tokens), missed)

@@ -89,9 +89,7 @@ class Generator:
             ops.convert_to_tensor(config.stop_ids or (-1,), "int32"),
             settings_of(config, _seed(config)),
         )
-        tokens, log_probs, counts = (
-            ops.convert_to_numpy(x) for x in (tokens, log_probs, counts)
-        )
+        tokens, log_probs, counts = (ops.convert_to_numpy(x) for x in (tokens, log_probs, counts))
         return [
             Generated(tokens[i, :n].tolist(), log_probs[i, :n].tolist())
             for i, n in enumerate(counts)
@@ -142,8 +140,17 @@ class Generator:
         return tokens, log_probs, count
 
     def generate_in_graph(
-        self, ids, pad, max_new_tokens, stop_ids, temperature, top_k, top_p, min_p,
-        repetition_penalty, seed,
+        self,
+        ids,
+        pad,
+        max_new_tokens,
+        stop_ids,
+        temperature,
+        top_k,
+        top_p,
+        min_p,
+        repetition_penalty,
+        seed,
     ):
         """`generate` inside a ``tf.function``, with tensors of any shape, for SavedModels.
 
@@ -178,9 +185,7 @@ class Generator:
         )
         method = Method(True, self.model.vocab_size, repetition_penalty != 1.0)
         stop = tf.constant(stop_ids or (-1,), tf.int32)
-        tokens, _, counts = self._run(
-            ids, pad, room, stop, settings, method, longest + room, 1
-        )
+        tokens, _, counts = self._run(ids, pad, room, stop, settings, method, longest + room, 1)
         return tf.RaggedTensor.from_tensor(tokens, lengths=counts)
 
     def _choose(self, logits, seen, method, settings, row, step):
@@ -319,9 +324,7 @@ class Generator:
             if keras.backend.backend() == "tensorflow":
                 import tensorflow as tf
 
-                function = tf.function(
-                    function, jit_compile=self.jit_compile, autograph=False
-                )
+                function = tf.function(function, jit_compile=self.jit_compile, autograph=False)
             self._compiled[key] = function
         return self._compiled[key]
 

@@ -174,9 +174,7 @@ class MultiHeadAttention(keras.layers.Layer):
         groups = self.num_heads // self.num_kv_heads
         queries = queries * (self.head_dim**-0.5)
         if groups > 1:  # the query heads of one group stand one below the other
-            queries = ops.reshape(
-                queries, (-1, self.num_kv_heads, groups * length, self.head_dim)
-            )
+            queries = ops.reshape(queries, (-1, self.num_kv_heads, groups * length, self.head_dim))
         scores = ops.matmul(queries, ops.transpose(ops.cast(keys, queries.dtype), (0, 1, 3, 2)))
         scores = ops.cast(scores, "float32")
         if groups > 1:
@@ -186,9 +184,7 @@ class MultiHeadAttention(keras.layers.Layer):
         scores = ops.softmax(scores, axis=-1)  # (B, H, T, S)
         weights = self.score_dropout(ops.cast(scores, self.compute_dtype), training=training)
         if groups > 1:
-            weights = ops.reshape(
-                weights, (-1, self.num_kv_heads, groups * length, _length(keys))
-            )
+            weights = ops.reshape(weights, (-1, self.num_kv_heads, groups * length, _length(keys)))
         y = ops.matmul(weights, ops.cast(values, self.compute_dtype))
         if groups > 1:
             y = ops.reshape(y, (-1, self.num_heads, length, self.head_dim))

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keraslm.layers.common import check_positive, fresh, register
+from keraslm.layers.common import check_positive, register
 
 
 @register
@@ -30,9 +30,7 @@ class TokenEmbedding(keras.layers.Layer):
         >>> logits = embed(embed(token_ids), reverse=True)
     """
 
-    def __init__(
-        self, vocab_size, d_model, *, scale=False, embeddings_initializer=None, **kwargs
-    ):
+    def __init__(self, vocab_size, d_model, *, scale=False, embeddings_initializer=None, **kwargs):
         super().__init__(**kwargs)
         check_positive(vocab_size=vocab_size, d_model=d_model)
         self.vocab_size = vocab_size

@@ -90,9 +90,7 @@ class GPT(TransformerModel):
             "padding_mask": padding_mask,
             "segment_ids": segment_ids,
         }
-        super().__init__(
-            inputs=inputs, outputs=logits_of(hidden), name=name, trainable=trainable
-        )
+        super().__init__(inputs=inputs, outputs=logits_of(hidden), name=name, trainable=trainable)
 
         # === Config ===
         self.dtype_policy = dtype

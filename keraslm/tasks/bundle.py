@@ -1,10 +1,10 @@
 """A bundle: a folder with everything a model needs, readable by any runtime.
 
-    config.json              class and architecture, with format_version
-    model.safetensors        weights, by path
-    tokenizer.json           the tokenizer
-    generation_config.json   default settings of generation
-    README.md                the model card
+* ``config.json``: class and architecture, with ``format_version``
+* ``model.safetensors``: weights, by path
+* ``tokenizer.json``: the tokenizer
+* ``generation_config.json``: default settings of generation
+* ``README.md``: the model card
 """
 
 import json

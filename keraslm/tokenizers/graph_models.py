@@ -123,7 +123,8 @@ class VocabularyModel:
     def __init__(self, vocab, unknown, splitter: WordSplitter, prefix=None, max_word=None):
         self._unknown, self._splitter = unknown, splitter
         self._pieces, self._max_word = prefix is not None, max_word
-        start, inside = {}, {}
+        start: dict = {}
+        inside: dict = {}
         for token, token_id in vocab.items():
             _insert(start, token, token_id)
             if self._pieces and token.startswith(prefix):

@@ -63,8 +63,8 @@ class Tokenizer:
 
         Args:
             texts: documents.
-            kind: ``"bpe"`` (byte-level BPE as in GPT-2: any text, no unknown token), ``"wordpiece"``
-                (BERT's), ``"word"`` (whole words) or ``"char"`` (single characters).
+            kind: ``"bpe"`` (byte-level BPE as in GPT-2: any text, no unknown token),
+                ``"wordpiece"`` (BERT's), ``"word"`` (whole words) or ``"char"`` (characters).
             vocab_size: how many tokens, special ones included. ``None``, for words and characters
                 only: all that occur.
             min_frequency: pairs, words and characters seen less often are left out.

@@ -230,15 +230,13 @@ def test_keras_mask_is_honoured(policy, reference, x, masked):
     expected = numpy(layer(plain, attention_mask=mask))
     np.testing.assert_array_equal(numpy(layer(h)), expected)
     np.testing.assert_array_equal(numpy(layer(h, h)), expected)
-    np.testing.assert_array_equal(
-        numpy(layer(x, h)), numpy(layer(x, plain, attention_mask=mask))
-    )
+    np.testing.assert_array_equal(numpy(layer(x, h)), numpy(layer(x, plain, attention_mask=mask)))
     assert np.abs(numpy(layer(plain)) - expected).max() > 1e-2
 
 
 @pytest.mark.xfail(strict=True, reason="Keras calls the mask query_mask if there are positions")
 def test_keras_mask_is_honoured_with_positions(reference, masked):
-    h, mask = masked
+    h, _ = masked
     layer = make(reference, h, rotary_base=100.0)
     positions = np.arange(h.shape[1], dtype="int32")[None]
     np.testing.assert_array_equal(numpy(layer(h, positions=positions)), numpy(layer(h)))
