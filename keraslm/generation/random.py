@@ -10,7 +10,8 @@ multiplications and remainders only: a Feistel network over pairs of residues mo
 from keras import ops
 
 P = 46337
-ROUNDS = 6
+# One for each round, so that seed and step do not cancel out in all rounds alike.
+CONSTANTS = (7919, 15485, 22807, 30449, 38183, 45413)
 
 
 def uniform(seed, row, step):
@@ -24,14 +25,14 @@ def uniform(seed, row, step):
     Returns:
         float32 ``(batch,)``.
     """
-    keys = (seed % P, seed // P % P)
+    low, high = seed % P, seed // P % P
     left, right = row % P, step % P + 0 * row
-    for i in range(ROUNDS):
-        x = (right + keys[i % 2] + 7919 * (i + 1)) % P
-        left, right = right, (left + _cube(x)) % P
-    high, low = ops.cast(left, "float32"), ops.cast(right, "float32")
+    for i, constant in enumerate(CONSTANTS):
+        key = (low * constant % P + high * CONSTANTS[i - 1] % P + CONSTANTS[i - 2]) % P
+        left, right = right, (left + _cube((right + key) % P)) % P
+    left, right = ops.cast(left, "float32"), ops.cast(right, "float32")
     # Rounding may give 1.0, which is no valid share.
-    return ops.minimum((high + (low + 0.5) / P) / P, 1.0 - 2.0**-24)
+    return ops.minimum((left + (right + 0.5) / P) / P, 1.0 - 2.0**-24)
 
 
 def _cube(x):

@@ -57,6 +57,16 @@ class TransformerModel(keras.Model):
         self.transformer_config = config
         self._embeddings_initializer = embeddings_initializer
 
+    @property
+    def max_length(self):
+        """Longest sequence; of a decoder, prompt and continuation together."""
+        return self.transformer_config.max_length
+
+    @property
+    def vocab_size(self):
+        """Number of tokens."""
+        return self.transformer_config.vocab_size
+
     # === Inputs ===
 
     @property

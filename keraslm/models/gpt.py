@@ -99,16 +99,6 @@ class GPT(TransformerModel):
 
     # === The step protocol: what generation and every export run ===
 
-    @property
-    def max_length(self):
-        """Longest sequence, prompt and continuation together."""
-        return self.transformer_config.max_length
-
-    @property
-    def vocab_size(self):
-        """Number of tokens."""
-        return self.transformer_config.vocab_size
-
     def init_cache(self, batch, length, dtype=None):
         """An empty cache.
 

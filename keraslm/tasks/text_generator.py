@@ -42,6 +42,7 @@ class TextGenerator:
     """
 
     def __init__(self, model, tokenizer, generation_config=None, *, jit_compile=False):
+        self.generator = Generator(model, jit_compile=jit_compile)
         if tokenizer.vocab_size > model.vocab_size:
             raise ValueError(
                 f"The tokenizer has {tokenizer.vocab_size} tokens, the model "
@@ -53,7 +54,6 @@ class TextGenerator:
             stop = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
             generation_config = GenerationConfig(stop_ids=stop)
         self.generation_config = generation_config
-        self.generator = Generator(model, jit_compile=jit_compile)
 
     # === Generating ===
 

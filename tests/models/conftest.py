@@ -45,6 +45,9 @@ def decayed():
     """``decayed(model)``: paths of the weights that one step with no gradients changes."""
 
     def paths(model):
+        for state in model.optimizer.variables:
+            if len(state.shape):  # momentum would move a weight too
+                state.assign(ops.zeros(state.shape))
         before = [np.asarray(w) for w in model.trainable_variables]
         model.optimizer.apply([ops.zeros(w.shape, "float32") for w in model.trainable_variables])
         return {

@@ -123,7 +123,7 @@ def test_padding_changes_no_logit(fields, small, ids, numpy):
         assert np.isfinite(logits).all()
         for row, length in enumerate(lengths):
             alone = numpy(model(ids[row : row + 1, :length]))
-            np.testing.assert_allclose(logits[row, :length], alone[0], atol=2e-6)
+            np.testing.assert_allclose(logits[row, :length], alone[0], rtol=2e-6, atol=2e-6)
 
 
 @POLICIES
@@ -228,7 +228,7 @@ def test_rows_with_left_padding_equal_running_alone(lengths, fields, small, ids)
     assert np.isfinite(logits).all()
     for row, count in enumerate(pad):
         alone, _ = run_steps(model, ids[row : row + 1, count:], (6 - count,))
-        np.testing.assert_allclose(logits[row, count:], alone[0], atol=2e-6)
+        np.testing.assert_allclose(logits[row, count:], alone[0], rtol=2e-6, atol=2e-6)
 
 
 def test_step_in_a_graph_of_any_length(small, ids, numpy):
@@ -283,11 +283,11 @@ def test_ids_of_any_whole_type(dtype, small, ids):
     np.testing.assert_array_equal(model(ids.astype(dtype)), model(ids))
 
 
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="NumPy's whole numbers are refused")
 def test_vocab_size_of_numpy():
-    """``ids.max() + 1`` is a NumPy number."""
     ids = np.array([[0, 3]])
-    with pytest.raises(ValueError, match="vocab_size"):  # says so; see the report
-        GPT(vocab_size=ids.max() + 1, num_layers=1, d_model=8, num_heads=2)
+    model = GPT(vocab_size=ids.max() + 1, num_layers=1, d_model=8, num_heads=2)
+    assert type(model.transformer_config.vocab_size) is int  # JSON knows no other
 
 
 # === Saving ===
@@ -443,7 +443,7 @@ def test_ids_out_of_range(as_dict, bad, small, ids):
 @pytest.mark.xfail(strict=True, reason="a negative id is read from the end of the table")
 def test_negative_ids_outside_of_fit(small, ids):
     with pytest.raises(Exception, match=r"token_ids|not in \[0"):
-        small(GPT)(ids - 20)
+        small(GPT)(np.where(ids > 6, ids, -1))
 
 
 @pytest.mark.xfail(strict=True, raises=AttributeError, reason="a list has no shape")

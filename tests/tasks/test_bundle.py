@@ -1,0 +1,121 @@
+"""Saving and loading: the same model, or a sentence that says what is wrong."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+import keraslm
+from keraslm.models import BERT
+from keraslm.tasks import TextGenerator
+from keraslm.tasks.bundle import save
+
+
+@pytest.fixture
+def bundle(lm, tmp_path):
+    return lm.save(tmp_path / "mine")
+
+
+def test_what_comes_back_is_the_same(lm, bundle):
+    back = keraslm.from_pretrained(bundle)
+    for a, b in zip(back.model.weights, lm.model.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert back.generate("The", max_new_tokens=9) == lm.generate("The", max_new_tokens=9)
+    assert back.generation_config == lm.generation_config
+    assert back.tokenizer.to_json() == lm.tokenizer.to_json()
+    assert sorted(os.listdir(bundle)) == sorted(
+        ["README.md", "config.json", "generation_config.json", "model.safetensors",
+         "tokenizer.json"]
+    )  # fmt: skip
+
+
+def test_half_precision_storage_and_another_dtype(lm, tmp_path):
+    small = save(lm, tmp_path / "small", dtype="float16")
+    full = lm.save(tmp_path / "full")
+    size = (small / "model.safetensors").stat().st_size
+    assert size < 0.6 * (full / "model.safetensors").stat().st_size
+    ids = np.array([[1, 2, 3]])
+    back = keraslm.from_pretrained(small)
+    np.testing.assert_allclose(back.model(ids), lm.model(ids), atol=2e-2)
+    mixed = keraslm.from_pretrained(small, dtype="mixed_bfloat16")
+    assert mixed.model.compute_dtype == "bfloat16"
+
+
+def test_saving_again_replaces_the_bundle_and_keeps_other_files(lm, bundle):
+    (bundle / "notes.txt").write_text("mine")
+    (bundle / "logs").mkdir()
+    (bundle / "model.tflite").write_bytes(b"of the old weights")
+    lm.save(bundle, card="A card.")
+    assert (bundle / "notes.txt").read_text() == "mine" and (bundle / "logs").is_dir()
+    assert not (bundle / "model.tflite").exists()
+    assert (bundle / "README.md").read_text() == "A card."
+    assert [p.name for p in bundle.parent.iterdir()] == ["mine"]
+
+
+def test_a_failing_save_leaves_the_old_bundle(lm, bundle, monkeypatch):
+    before = {p.name: p.read_bytes() for p in bundle.iterdir()}
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        lm.save(bundle)
+    assert {p.name: p.read_bytes() for p in bundle.iterdir()} == before
+    assert [p.name for p in bundle.parent.iterdir()] == ["mine"]
+
+
+def _edit(bundle, **changes):
+    file = bundle / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda b: (b / "tokenizer.json").unlink(), "tokenizer.json is missing"),
+        (lambda b: (b / "tokenizer.json").write_text("{}"), "not a readable tokenizer.json"),
+        (lambda b: (b / "config.json").write_text("{"), "config.json is damaged"),
+        (lambda b: (b / "config.json").write_text("[1]"), "holds no object"),
+        (lambda b: (b / "config.json").write_text('{"model_type": "gpt2"}'), "not written by"),
+        (lambda b: _edit(b, format_version=99), "format 99; this keraslm reads up to 1"),
+        (lambda b: _edit(b, task="Oracle"), "holds a Oracle"),
+        (lambda b: _edit(b, model={"class": "GPT", "config": {"evil": 1}}), "is damaged"),
+        (lambda b: (b / "model.safetensors").write_bytes(b"\0" * 50), "is damaged"),
+        (lambda b: (b / "model.safetensors").write_bytes(b""), "is damaged"),
+        (lambda b: os.truncate(b / "model.safetensors", 5000), "is damaged"),
+        (lambda b: (b / "generation_config.json").write_text('{"top_k": 0}'), "top_k must be"),
+    ],
+)
+def test_a_damaged_bundle_is_told(bundle, damage, message):
+    damage(bundle)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        keraslm.from_pretrained(bundle)
+
+
+def test_weights_of_another_model_are_refused(lm, bundle, tmp_path):
+    config = json.loads((bundle / "config.json").read_text())
+    config["model"]["config"]["num_layers"] = 3
+    (bundle / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="does not fit config.json"):
+        keraslm.from_pretrained(bundle)
+
+
+def test_a_name_that_is_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="No model at"):
+        keraslm.from_pretrained(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="No model at"):
+        keraslm.from_pretrained("../../secret")
+
+
+def test_a_model_without_steps_is_refused(lm):
+    bert = BERT(lm.tokenizer.vocab_size, 1, 8, 1)
+    with pytest.raises(ValueError, match="init_cache"):
+        TextGenerator(bert, lm.tokenizer)
+
+
+def test_bundle_moves(lm, bundle, tmp_path):
+    shutil.move(bundle, tmp_path / "elsewhere")
+    assert keraslm.from_pretrained(tmp_path / "elsewhere").generate("A", max_new_tokens=2)
