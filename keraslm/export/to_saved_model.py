@@ -4,7 +4,7 @@ from pathlib import Path
 
 from keraslm._files import replaced_folder
 from keraslm.export.conversion import quiet
-from keraslm.export.verify import prove
+from keraslm.export.verification import prove
 
 README = """# A text generator as a TensorFlow SavedModel
 

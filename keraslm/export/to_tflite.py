@@ -12,7 +12,7 @@ from pathlib import Path
 
 from keraslm._files import replaced_file
 from keraslm.export.conversion import check_builtin, conversion_error, in_float32, quiet
-from keraslm.export.verify import prove
+from keraslm.export.verification import prove
 
 PREFILL_LENGTHS = (8, 32, 128)
 

@@ -1,0 +1,427 @@
+"""Rules of the house: floors, names that are a file format, docstrings, sizes, licences."""
+
+import ast
+import importlib
+import io
+import re
+import subprocess
+import tokenize
+import unicodedata
+from pathlib import Path
+
+import keras
+import pytest
+
+import keraslm
+from keraslm import _registration
+
+PACKAGE = Path(keraslm.__file__).parent
+REPO = PACKAGE.parent
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+LONGEST = 450
+
+# Lowest first. A room imports only from lower floors.
+FLOORS = (
+    {"layers", "tokenizers"},
+    {"data"},
+    {"models"},
+    {"embeddings", "generation"},
+    {"training"},
+    {"callbacks", "interop"},
+    {"tasks"},
+    {"export"},
+    {"pipeline"},
+    {"demo"},
+    {"cli"},
+)
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+# What saved models name their classes by: a removed or renamed one breaks the files of users.
+REGISTERED = {
+    "AttentionMask",
+    "BERT",
+    "FeedForward",
+    "GPT",
+    "MaskedLMHead",
+    "MultiHeadAttention",
+    "Perplexity",
+    "PositionalEncoding",
+    "RotaryEmbedding",
+    "SegmentPositions",
+    "TokenBias",
+    "TokenEmbedding",
+    "Transformer",
+    "TransformerBlock",
+    "VectorInitializer",
+    "_TokenTypes",
+}
+
+
+def name_of(path):
+    """``keraslm.models.gpt`` for ``keraslm/models/gpt.py``."""
+    parts = path.relative_to(REPO).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): tree for path, tree in TREES.items()}
+
+
+def room_of(module):
+    """``models`` for ``keraslm.models.gpt``; ``""`` for ``keraslm`` itself."""
+    return (module.split(".") + [""])[1]
+
+
+def ours(name):
+    return name == "keraslm" or name.startswith("keraslm.")
+
+
+def imports_of(module, nodes):
+    """Every one of our modules that these nodes name: imports, ``keraslm.part``, strings."""
+    package = next(path for path in TREES if name_of(path) == module).name == "__init__.py"
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if ours(alias.name))
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                here = module.split(".")
+                up = here[: len(here) - node.level + package]
+                base = ".".join([*up, *([base] if base else [])])
+            if ours(base):
+                for alias in node.names:
+                    full = f"{base}.{alias.name}"
+                    yield full if full in MODULES else base
+        elif isinstance(node, ast.Attribute):
+            if isinstance(node.value, ast.Name) and node.value.id == "keraslm":
+                if f"keraslm.{node.attr}" in MODULES:
+                    yield f"keraslm.{node.attr}"
+                elif node.attr == "from_pretrained":
+                    yield "keraslm.tasks"
+        elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
+            for arg in node.args:
+                if isinstance(arg, ast.Constant) and ours(str(arg.value)):
+                    yield arg.value
+
+
+ARROWS = sorted(
+    (module, target)
+    for module, tree in MODULES.items()
+    for target in set(imports_of(module, ast.walk(tree)))
+    if target != module
+)
+
+
+def find_circle(graph):
+    """A circle as a list of nodes, or None."""
+    done = set()
+
+    def visit(node, path):
+        if node in path:
+            return path[path.index(node) :]
+        if node in done:
+            return None
+        for target in graph.get(node, ()):
+            circle = visit(target, [*path, node])
+            if circle:
+                return circle
+        done.add(node)
+        return None
+
+    return next((c for c in (visit(node, []) for node in graph) if c), None)
+
+
+# === Floors ===
+
+
+def test_the_graph_is_read():
+    assert ("keraslm.models.gpt", "keraslm.layers.masks") in ARROWS
+    assert ("keraslm.layers.attention", "keraslm.layers.masks") in ARROWS  # from … import masks
+    assert ("keraslm", "keraslm.tasks.bundle") in ARROWS  # inside a function
+    assert find_circle({"a": ["b"], "b": ["c"], "c": ["b"]}) == ["b", "c"]
+
+
+def test_every_room_has_a_floor():
+    rooms = {room_of(module) for module in MODULES} - {""}
+    assert {room for room in rooms if not room.startswith("_")} <= set(FLOOR_OF)
+
+
+def test_rooms_import_only_from_lower_floors():
+    wrong = []
+    for module, target in ARROWS:
+        here, there = room_of(module), room_of(target)
+        if here in ("", there) or not there or here.startswith("_") or there.startswith("_"):
+            continue
+        if FLOOR_OF[there] >= FLOOR_OF[here]:
+            wrong.append(f"{module} → {target}")
+    assert not wrong
+
+
+def test_private_modules_of_the_root_import_nothing_of_ours():
+    assert not [a for a in ARROWS if room_of(a[0]).startswith("_")]
+
+
+def test_only_the_root_and_the_command_read_the_root():
+    """``from keraslm import __version__`` is all that a room may want of it."""
+    wrong = []
+    for module, tree in MODULES.items():
+        if not room_of(module):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module == "keraslm" and not node.level:
+                names = {alias.name for alias in node.names} - {"__version__"}
+                wrong += [f"{module}: {n}" for n in names if f"keraslm.{n}" not in MODULES]
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                known = node.attr == "__version__" or f"keraslm.{node.attr}" in MODULES
+                if node.value.id == "keraslm" and not known:
+                    wrong.append(f"{module}: keraslm.{node.attr}")
+    assert not wrong
+
+
+def test_no_circles_between_rooms():
+    rooms = {}
+    for module, target in ARROWS:
+        here, there = room_of(module), room_of(target)
+        if here and there and here != there:
+            rooms.setdefault(here, set()).add(there)
+    assert find_circle(rooms) is None
+
+
+def test_no_circles_while_importing():
+    """Inside a room too; imports inside functions run later."""
+
+    def top(tree):
+        return [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+    graph = {}
+    for module, tree in MODULES.items():
+        graph[module] = sorted({t for t in imports_of(module, top(tree)) if t != module})
+    assert find_circle(graph) is None
+
+
+@pytest.mark.parametrize("room", ["layers", "models"])
+def test_networks_are_pure_keras(room):
+    wrong = [
+        f"{module}: {ast.unparse(node)}"
+        for module, tree in MODULES.items()
+        if room_of(module) == room
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and "tensorflow" in ast.unparse(node)
+    ]
+    assert not wrong
+
+
+def test_packages_that_need_keras_import_it_first():
+    """So that the hook on ``import keras`` cannot run into a half-imported package of ours."""
+    for package in _registration.MODULES:
+        imports = [
+            node for node in MODULES[package].body if isinstance(node, (ast.Import, ast.ImportFrom))
+        ]
+        assert ast.unparse(imports[0]) == "import keras"
+
+
+# === Registered names ===
+
+
+def registered_classes():
+    """``(module, class)`` of every class under our ``register``."""
+    for module, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                decorators = {ast.unparse(d) for d in node.decorator_list}
+                if any(re.search(r"\bregister\b|register_keras", d) for d in decorators):
+                    yield module, node.name
+
+
+def test_registered_names_are_a_file_format():
+    assert {name for _, name in registered_classes()} == REGISTERED
+    for module, _ in registered_classes():
+        importlib.import_module(module)
+    found = {
+        name.removeprefix("keraslm>"): cls
+        for name, cls in keras.saving.get_custom_objects().items()
+        if name.startswith("keraslm>")
+    }
+    assert set(found) == REGISTERED
+    assert all(cls.__name__ == name for name, cls in found.items())
+
+
+@pytest.mark.xfail(strict=True, reason="embeddings and training are not in MODULES")
+def test_every_registered_class_is_there_after_import_keras():
+    missing = {
+        module
+        for module, _ in registered_classes()
+        if f"keraslm.{room_of(module)}" not in _registration.MODULES
+    }
+    assert not missing
+
+
+def test_every_layer_model_metric_and_initializer_is_registered():
+    bases = re.compile(r"keras\.(layers\.Layer|Model|metrics\.\w+|initializers\.\w+|losses\.\w+)$")
+    registered = set(registered_classes())
+    missing = [
+        f"{module}.{node.name}"
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and any(bases.search(ast.unparse(base)) for base in node.bases)
+        and (module, node.name) not in registered
+    ]
+    assert missing == ["keraslm.models.base.TransformerModel"]  # has no constructor of its own
+
+
+# === Names and docstrings ===
+
+
+PUBLIC = [
+    f"{name}.{public}"
+    for name, tree in MODULES.items()
+    if name.count(".") == 1
+    for node in tree.body
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    for public in ast.literal_eval(node.value)
+]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_have_docstrings(name):
+    module, _, public = name.rpartition(".")
+    value = getattr(importlib.import_module(module), public)
+    if not callable(value):
+        return
+    assert (value.__doc__ or "").strip(), "no docstring"
+    if not isinstance(value, type):
+        return
+    assert not value.__doc__.startswith(f"{public}("), "only what dataclasses write"
+    bare = [
+        attribute
+        for attribute, member in vars(value).items()
+        if not attribute.startswith("_")
+        and (callable(member) or isinstance(member, (property, classmethod, staticmethod)))
+        and not (getattr(member, "__doc__", None) or "").strip()
+        # What Keras defines and documents.
+        and not any(hasattr(base, attribute) for base in value.__mro__[1:])
+    ]
+    assert not bare
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_modules_have_a_docstring_and_an_end(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert ast.get_docstring(TREES[path])
+    assert len(lines) <= LONGEST
+
+
+def test_every_room_names_what_is_public():
+    packages = [name for name in MODULES if name.count(".") == 1 and (
+        PACKAGE / name.split(".")[1] / "__init__.py").is_file()]  # fmt: skip
+    assert {name.rpartition(".")[0] for name in PUBLIC} == set(packages)
+    assert len(set(PUBLIC)) == len(PUBLIC)
+
+
+# === Text ===
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_source_has_no_surprising_characters(path):
+    """No tabs, byte-order marks, invisible or look-alike characters; ASCII identifiers."""
+    data = path.read_bytes()
+    text = data.decode("utf-8")
+    assert unicodedata.normalize("NFC", text) == text
+    odd = {
+        f"U+{ord(c):04X}"
+        for c in text
+        if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")
+    }
+    odd |= {f"U+{ord(c):04X}" for c in text if c != " " and unicodedata.category(c) == "Zs"}
+    assert not odd
+    for token in tokenize.tokenize(io.BytesIO(data).readline):
+        if token.type == tokenize.NAME:
+            assert token.string.isascii(), token
+
+
+@pytest.mark.xfail(strict=True, reason="cli, demo and embeddings.storage name no encoding")
+def test_text_files_are_opened_as_utf8():
+    """The default encoding is the platform's."""
+    wrong = []
+    for module, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            name = called.rpartition(".")[2]
+            if name not in ("open", "read_text", "write_text") or called == "webbrowser.open":
+                continue
+            if called.startswith(("tf.", "zipfile.", "tarfile.", "os.")):
+                continue
+            given = {keyword.arg for keyword in node.keywords}
+            words = [a.value for a in node.args if isinstance(a, ast.Constant)]
+            words += [k.value.value for k in node.keywords
+                      if k.arg == "mode" and isinstance(k.value, ast.Constant)]  # fmt: skip
+            binary = any(isinstance(word, str) and re.fullmatch(r"[rwax+]*b[rwax+]*", word)
+                         for word in words)  # fmt: skip
+            if "encoding" not in given and not binary:
+                wrong.append(f"{module}:{node.lineno}: {called}")
+    assert not wrong
+
+
+# === Licences ===
+
+
+LICENCE = re.compile(r"licen[cs]e|CC BY|CC0|public domain|\bMIT\b|\bBSD\b|Apache")
+
+
+def committed():
+    try:
+        names = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=REPO, capture_output=True, check=True
+        ).stdout.decode("utf-8").split("\0")  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return [name for name in names if name and (REPO / name).is_file()]
+
+
+def is_binary(data):
+    if b"\0" in data:
+        return True
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def notices(text):
+    """``{path: its entry}`` of the NOTICE: a path, then words, then indented lines."""
+    entries, path = {}, None
+    for line in text.splitlines():
+        if line[:1].strip():
+            path = line.split()[0]
+            entries[path] = line
+        elif path:
+            entries[path] += " " + line.strip()
+    return entries
+
+
+def licensed(name, entries):
+    """Whether the file, or a folder that it is in, has an entry that names a licence."""
+    return any(
+        (name == path or (path.endswith("/") and name.startswith(path)))
+        and LICENCE.search(entry.removeprefix(path))
+        for path, entry in entries.items()
+    )
+
+
+def test_every_committed_binary_has_a_licence():
+    entries = notices((REPO / "NOTICE").read_text(encoding="utf-8"))
+    binaries = [name for name in committed() if is_binary((REPO / name).read_bytes())]
+    assert [name for name in binaries if not licensed(name, entries)] == []
+
+
+def test_the_licence_check_can_fail():
+    entries = notices("keraslm\n\na/b/  a model\n      under CC BY-SA 4.0\nc.bin  no more\n")
+    assert licensed("a/b/model.tflite", entries)
+    assert not licensed("a/model.tflite", entries)
+    assert not licensed("c.bin", entries)
+    assert is_binary(b"\x93NUMPY")
+    assert not is_binary("ünïcode".encode())
