@@ -100,9 +100,11 @@ def _embed(args):
 def _train(args):
     from keraslm import pipeline
     from keraslm.embeddings import load_vectors
+    from keraslm.models.presets import sized
     from keraslm.tokenizers import Tokenizer
 
     _check_writable(args.out)
+    sized(args.size)
     tokenizer = Tokenizer.load(args.tokenizer)
     vectors = load_vectors(args.vectors) if args.vectors else None
     corpus = pipeline.read_corpus(args.source, separator=args.separator)

@@ -1,0 +1,112 @@
+"""The command line, step by step in one process, and its errors."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import keraslm
+from keraslm import cli
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory, articles):
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "corpus.txt").write_text("\n\n".join(articles[:25]), encoding="utf-8")
+    return folder
+
+
+def run(*arguments):
+    return cli.main([str(a) for a in arguments])
+
+
+def test_step_by_step(workspace, capfd):
+    corpus, mine = workspace / "corpus.txt", workspace / "mine"
+    split = ("--separator", r"\n\n")
+    steps = [
+        ("tokenizer", corpus, *split, "--vocab-size", 400, "--out", workspace / "tok"),
+        ("embed", corpus, *split, "--tokenizer", workspace / "tok", "--width", 128, "--epochs", 1,
+         "--out", workspace / "vec"),
+        ("train", corpus, *split, "--tokenizer", workspace / "tok", "--vectors", workspace / "vec",
+         "--epochs", 1, "--out", mine, "--log-dir", workspace / "logs"),
+        ("generate", "The police", "--model", mine, "--max-new-tokens", 5),
+        ("export", mine, "--to", "tflite"),
+        ("verify", mine),
+        ("generate", "The police", "--model", mine / "model.tflite", "--max-new-tokens", 5),
+    ]  # fmt: skip
+    out = []
+    for step in steps:
+        assert run(*step) == 0, capfd.readouterr().err
+        out.append(capfd.readouterr().out)
+    assert "bpe, 400 tokens" in out[0] and "vectors of width 128" in out[1]
+    assert "bits per byte" in out[2] and "GPT nano" in out[2]
+    assert "passed" in out[4] and "passed" in out[5]
+    assert out[3].startswith("The police") and out[3] == out[6]
+    assert list((workspace / "logs" / "train").iterdir())
+    assert keraslm.from_pretrained(mine).model.transformer_config.d_model == 128
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("tokenizer", "none.txt", "--out", "x"), "none.txt"),
+        (("tokenizer", "EMPTY", "--out", "x"), "EMPTY"),
+        (("tokenizer", "BINARY", "--out", "x"), "binary"),
+        (("tokenizer", "CORPUS", "--vocab-size", "90000", "--out", "x"), "more than this text"),
+        (("embed", "--tokenizer", "none", "--out", "x"), "No tokenizer at none"),
+        (("train", "--tokenizer", "none", "--out", "CORPUS/x"), "cannot be written"),
+        (("train", "CORPUS", "--tokenizer", "TOK", "--out", "x", "--size", "huge"), "size must be"),
+        (("generate", "Hi", "--model", "none"), "No model at none"),
+        (("generate", "Hi", "--model", "none.tflite"), "No tokenizer"),
+        (("export", "none"), "No model at none"),
+        (("verify", "none"), "No model at none"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(
+    workspace, arguments, message, capfd, tmp_path, monkeypatch, lm
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "EMPTY").write_text("")
+    (tmp_path / "BINARY").write_bytes(b"text\0text")
+    lm.tokenizer.save(tmp_path / "TOK")
+    (tmp_path / "CORPUS").write_text("Some text. " * 20)
+    before = sorted(p.name for p in tmp_path.iterdir())
+    assert run(*arguments) == 2
+    captured = capfd.readouterr()
+    assert message in captured.err and captured.err.startswith(f"keraslm {arguments[0]}: ")
+    assert len(captured.err.splitlines()) == 1 and "Traceback" not in captured.err
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_debug_shows_the_traceback():
+    with pytest.raises(FileNotFoundError):
+        run("generate", "--debug", "Hi", "--model", "none")
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    """Output of fresh processes: what a user of the command sees."""
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+
+    def call(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "keraslm.cli", *arguments], capture_output=True, text=True,
+            env=environment, check=False,
+        )  # fmt: skip
+
+    return call
+
+
+def test_the_installed_model_answers_without_noise(fresh):
+    done = fresh("generate", "The city of", "--max-new-tokens", "8", "--seed", "1")
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.startswith("The city of") and len(done.stdout) > 15
+
+
+def test_help_and_version(fresh):
+    done = fresh("--help")
+    assert done.returncode == 0 and done.stderr == ""
+    for name in ("tokenizer", "embed", "train", "generate", "export", "verify", "demo"):
+        assert f"\n    {name}" in done.stdout
+    assert fresh("--version").stdout.strip() == keraslm.__version__
