@@ -77,9 +77,11 @@ class VectorInitializer(keras.initializers.Initializer):
                 "another kind of token?"
             )
         found = np.stack([np.asarray(vectors[keys[i]], "float32") for i in hits])
-        spread = float(found.std()) or 1.0
+        spread = float(found.std())
         if self.stddev is not None:
-            found = (found - found.mean(axis=0)) * (self.stddev / spread)
+            # Centred first: what all vectors have in common tells none from another.
+            found = found - found.mean(axis=0)
+            found *= self.stddev / (float(found.std()) or 1.0)
             spread = self.stddev
         table = np.random.default_rng(self.seed).normal(0.0, spread, (len(tokens), found.shape[1]))
         table[hits] = found

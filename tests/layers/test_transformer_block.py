@@ -160,8 +160,11 @@ def test_cached_equals_uncached(policy, kwargs, reference, x):
     np.testing.assert_allclose(y, numpy(layer(x)), atol=1e-5 if policy == "float32" else 0.2)
 
 
-@ALL
-@POLICIES
+@pytest.mark.parametrize(
+    ("policy", "kwargs"),
+    [*(("float32", kwargs) for kwargs in OPTIONS.values()), ("mixed_bfloat16", OPTIONS["llama"])],
+    ids=[*OPTIONS, "bfloat16"],
+)
 def test_cached_cross_attention_equals_uncached(policy, kwargs, reference, x, memory):
     layer = make(reference, x, memory, dtype=policy, causal=True, **kwargs)
     encoder_mask = np.arange(S)[None] < np.array([[7], [2]])

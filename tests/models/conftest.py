@@ -1,5 +1,7 @@
 """Small models with weights large enough for mistakes to show."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -27,6 +29,12 @@ def small():
         return randomise(cls(**{**SMALL, **fields}))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shared(small):
+    """Like ``small``, but made once: for tests that leave the model as it is."""
+    return functools.cache(small)
 
 
 @pytest.fixture(scope="session")

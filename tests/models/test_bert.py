@@ -6,6 +6,8 @@ import pytest
 
 from keraslm.models import BERT
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*softmax over axis.*")  # of one token
+
 HEADS = {
     None: (3, 6, 8),
     "masked_lm": (3, 6, 13),
@@ -24,10 +26,13 @@ def classes(head):
 # === Heads ===
 
 
-@EVERY_HEAD
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_what_comes_out(policy, head, small, ids):
-    model = small(BERT, head=head, dtype=policy, **classes(head))
+@pytest.mark.parametrize(
+    ("head", "policy"),
+    [*((head, "float32") for head in HEADS), (None, "bfloat16"), ("masked_lm", "mixed_bfloat16"),
+     ("classifier", "mixed_bfloat16")],
+)  # fmt: skip
+def test_what_comes_out(policy, head, shared, ids):
+    model = shared(BERT, head=head, dtype=policy, **classes(head))
     y = model(ids)
     assert tuple(y.shape) == HEADS[head]
     hidden = head in (None, "pooled")
@@ -46,8 +51,8 @@ def test_pooled_is_a_tanh_of_the_first_token(small, ids):
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_masked_positions_gather_the_full_logits(policy, small, ids):
-    model = small(BERT, dtype=policy)
+def test_masked_positions_gather_the_full_logits(policy, shared, ids):
+    model = shared(BERT, dtype=policy)
     positions = np.array([[0, 5], [3, 3], [4, 1]], "int32")
     full = np.asarray(model(ids))
     some = model({"token_ids": ids, "masked_positions": positions})
@@ -79,8 +84,8 @@ def test_bad_heads():
 
 
 @pytest.mark.parametrize("head", [None, "masked_lm", "pooled", "token_classifier"])
-def test_padding_changes_nothing(head, small, ids, numpy):
-    model = small(BERT, head=head, **classes(head))
+def test_padding_changes_nothing(head, shared, ids, numpy):
+    model = shared(BERT, head=head, **classes(head))
     lengths = np.array([6, 3, 1])
     mask = np.arange(6)[None] < lengths[:, None]
     y = numpy(model({"token_ids": np.where(mask, ids, 0), "padding_mask": mask}))
@@ -91,8 +96,8 @@ def test_padding_changes_nothing(head, small, ids, numpy):
         np.testing.assert_allclose(real, alone, rtol=2e-6, atol=5e-6)
 
 
-def test_segments_are_documents_alone(small, ids, numpy):
-    model = small(BERT)
+def test_segments_are_documents_alone(shared, ids, numpy):
+    model = shared(BERT)
     segments = np.array([[0, 0, 0, 1, 2, 2]], "int32")
     types = np.array([[0, 0, 1, 0, 0, 1]], "int32")
     packed = numpy(model({"token_ids": ids[:1], "segment_ids": segments, "token_types": types}))
@@ -101,8 +106,8 @@ def test_segments_are_documents_alone(small, ids, numpy):
         np.testing.assert_allclose(packed[:, part], numpy(alone), atol=1e-5)
 
 
-def test_token_types_default_to_the_first(small, ids, numpy):
-    model = small(BERT)
+def test_token_types_default_to_the_first(shared, ids, numpy):
+    model = shared(BERT)
     y = numpy(model(ids))
     zeros = {"token_ids": ids, "token_types": np.zeros_like(ids)}
     np.testing.assert_array_equal(numpy(model(zeros)), y)
@@ -110,30 +115,30 @@ def test_token_types_default_to_the_first(small, ids, numpy):
     assert np.abs(numpy(model(ones)) - y).max() > 1e-2
 
 
-def test_without_token_types(small, ids):
-    model = small(BERT, token_types=0)
+def test_without_token_types(shared, ids):
+    model = shared(BERT, token_types=0)
     assert tuple(model(ids).shape) == (3, 6, 13)
     with pytest.raises(ValueError, match="unknown input 'token_types': BERT takes token_ids"):
         model({"token_ids": ids, "token_types": ids})
 
 
-def test_both_sides_are_seen(small, ids, numpy):
-    model = small(BERT)
+def test_both_sides_are_seen(shared, ids, numpy):
+    model = shared(BERT)
     other = ids.copy()
     other[:, -1] = 1 + other[:, -1] % 5
     assert np.abs(numpy(model(ids)) - numpy(model(other)))[:, 0].max() > 1e-3
 
 
-def test_unknown_inputs(small, ids):
+def test_unknown_inputs(shared, ids):
     with pytest.raises(ValueError, match="unknown input 'segments': BERT takes token_ids and, if"):
-        small(BERT)({"token_ids": ids, "segments": ids})
+        shared(BERT)({"token_ids": ids, "segments": ids})
     with pytest.raises(ValueError, match="unknown input 'masked_positions'"):
-        small(BERT, head="pooled")({"token_ids": ids, "masked_positions": ids})
+        shared(BERT, head="pooled")({"token_ids": ids, "masked_positions": ids})
 
 
-def test_too_long_an_input(small):
+def test_too_long_an_input(shared):
     with pytest.raises(ValueError, match="token_ids has 13 positions, more than max_length=12"):
-        small(BERT)(np.ones((1, 13), "int32"))
+        shared(BERT)(np.ones((1, 13), "int32"))
 
 
 # === Training ===
@@ -142,7 +147,7 @@ def test_too_long_an_input(small):
 @EVERY_HEAD
 def test_bare_fit(head, small, ids):
     model = small(BERT, head=head, num_layers=1, **classes(head))
-    model.compile(run_eagerly=True)
+    model.compile("sgd", run_eagerly=True)  # with the loss of the head
     shape = HEADS[head]
     target = np.zeros(shape if head in (None, "pooled") else shape[:-1])
     history = model.fit(ids, target, verbose=0).history
@@ -162,12 +167,13 @@ def test_masked_lm_learns_from_a_dataset():
     labels = ids[:, :1] + ids[:, 2:]
     weights = np.ones((9, 1), "float32")
     dataset = tf.data.Dataset.from_tensor_slices((inputs, labels, weights)).batch(9)
+    keras.utils.set_random_seed(1)
     model = BERT(vocab_size=8, num_layers=1, d_model=16, num_heads=2, max_length=4)
     model.compile(keras.optimizers.Adam(0.02))
-    history = model.fit(dataset.repeat(60), epochs=1, verbose=0).history["loss"]
-    first = np.log(8)
-    loss = model.evaluate(dataset, verbose=0)
-    assert loss < 0.2 < history[0] < first
+    before = model.evaluate(dataset, verbose=0)
+    model.fit(dataset.repeat(100), verbose=0)
+    assert before == pytest.approx(np.log(8), abs=0.1)
+    assert model.evaluate(dataset, verbose=0) < 0.1
 
 
 # === Saving ===
@@ -175,7 +181,7 @@ def test_masked_lm_learns_from_a_dataset():
 
 @EVERY_HEAD
 def test_config_round_trip(head, small, ids, numpy):
-    model = small(BERT, head=head, dropout=0.1, **classes(head))
+    model = small(BERT, head=head, num_layers=1, dropout=0.1, **classes(head))
     again = BERT.from_config(model.get_config())
     again.set_weights(model.get_weights())
     assert (again.head, again.num_classes) == (model.head, model.num_classes)
@@ -186,7 +192,8 @@ def test_config_round_trip(head, small, ids, numpy):
 @pytest.mark.parametrize("head", ["masked_lm", "token_classifier"])
 def test_file_round_trip(head, policy, small, ids, numpy, tmp_path, decayed):
     model = small(BERT, head=head, dtype=policy, num_layers=1, **classes(head))
-    model.compile(run_eagerly=True)
+    model.compile()
+    model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert type(again) is BERT
