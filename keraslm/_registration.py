@@ -18,6 +18,8 @@ import sys
 MODULES = (
     "keraslm.layers",
     "keraslm.models",
+    "keraslm.embeddings",
+    "keraslm.training",
 )
 
 

@@ -191,7 +191,9 @@ def _proof(path):
     from keraslm.export import Verification
 
     manifest = path.parent / "manifest.json"
-    if not manifest.is_file() or path.name not in (entries := json.loads(manifest.read_text())):
+    if not manifest.is_file() or path.name not in (
+        entries := json.loads(manifest.read_text(encoding="utf-8"))
+    ):
         return "not verified"
     return Verification(**entries[path.name]["verification"])
 

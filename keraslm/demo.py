@@ -105,7 +105,7 @@ def demo(out="saved_models/demo", vectors_out="embeddings/demo", minutes=5.0, ep
     lm.save(out, card=card)
     litert_file = export.tflite(lm, out)
     saved_model = export.saved_model(lm, out)
-    manifest = json.loads((out / "manifest.json").read_text())
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     results = {
         name: export.Verification(**{**entry["verification"], "operations": ()})
         for name, entry in manifest.items()
@@ -128,7 +128,7 @@ def demo(out="saved_models/demo", vectors_out="embeddings/demo", minutes=5.0, ep
         "validation": evaluation._asdict(),
         "exports": {name: str(result) for name, result in results.items()},
     }
-    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(REPORT.format(out=out, vectors=vectors_out, logs=out / "logs", **_sizes(out, results),
                         parameters=lm.model.count_params(), minutes=seconds / 60,
                         train_minutes=train_seconds / 60, **evaluation._asdict()))  # fmt: skip

@@ -246,7 +246,6 @@ def test_registered_names_are_a_file_format():
     assert all(cls.__name__ == name for name, cls in found.items())
 
 
-@pytest.mark.xfail(strict=True, reason="embeddings and training are not in MODULES")
 def test_every_registered_class_is_there_after_import_keras():
     missing = {
         module
@@ -340,7 +339,6 @@ def test_source_has_no_surprising_characters(path):
             assert token.string.isascii(), token
 
 
-@pytest.mark.xfail(strict=True, reason="cli, demo and embeddings.storage name no encoding")
 def test_text_files_are_opened_as_utf8():
     """The default encoding is the platform's."""
     wrong = []

@@ -20,14 +20,17 @@ def test_a_wheel_works_outside_the_tree(tmp_path):
     )  # fmt: skip
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {n.split("/")[0] for n in names} == {"keraslm", wheel.name.rsplit("-", 3)[0] + ".dist-info"}
+    assert {n.split("/")[0] for n in names} == {
+        "keraslm",
+        wheel.name.rsplit("-", 3)[0] + ".dist-info",
+    }
     assert "keraslm/py.typed" in names and "keraslm/pretrained/demo/model.safetensors" in names
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     program = (
-        "import keraslm; assert keraslm.__file__.startswith({site!r}), keraslm.__file__;"
+        f"import keraslm; assert keraslm.__file__.startswith({str(site)!r}), keraslm.__file__;"
         "print(keraslm.from_pretrained('demo').generate('The city of', max_new_tokens=5))"
-    ).format(site=str(site))
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(site)},

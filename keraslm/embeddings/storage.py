@@ -26,7 +26,9 @@ def save_vectors(vectors, folder, recipe=None):
         np.save(new / "vectors.npy", vectors.vectors.astype("float32"), allow_pickle=False)
         (new / "vocabulary.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
         facts = {"num_words": len(words), "vector_size": vectors.vector_size, **(recipe or {})}
-        (new / "recipe.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+        (new / "recipe.json").write_text(
+            json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     return Path(folder)
 
 

@@ -93,7 +93,7 @@ def _signature(model, tokens, cache_length, logits):
     """A concrete function on the LiteRT-LM contract."""
     import tensorflow as tf
 
-    cache = model.init_cache(1, cache_length, "float32")
+    cache = model.init_cache(1, cache_length)
     spec = {
         "tokens": tf.TensorSpec((1, tokens), tf.int32, "tokens"),
         "input_pos": tf.TensorSpec((tokens,), tf.int32, "input_pos"),

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keraslm.layers import masks
-from keraslm.layers.common import check_positive, check_rate, dense, register
+from keraslm.layers.common import check_positive, check_rate, dense, positive, register
 from keraslm.layers.positions import RotaryEmbedding
 
 
@@ -33,7 +33,8 @@ class MultiHeadAttention(keras.layers.Layer):
             ``(batch, key)``, ``(batch, query, key)`` or ``(batch, heads, query, key)``. Without
             it, a Keras mask on ``value`` hides padding.
         positions: int ``(batch, query)`` or ``(1, query)``, for rotary positions.
-        cache: ``(keys, values)``, each ``(batch, num_kv_heads, length, head_dim)``. With
+        cache: ``(keys, values)``, each ``(batch, num_kv_heads, length, head_dim)`` in the compute
+            dtype. With
             ``start``, the new keys and values are written from that slot on and the query sees
             the slots up to its own. Without ``start``, the cache is read as it is (the memory of
             cross attention, from `project`).
@@ -85,7 +86,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.d_model = d_model
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
-        self.head_dim = head_dim or d_model // num_heads
+        self.head_dim = d_model // num_heads if head_dim is None else positive("head_dim", head_dim)
         self.dropout = dropout
         self.causal = causal
         self.rotary_base = rotary_base
@@ -141,12 +142,14 @@ class MultiHeadAttention(keras.layers.Layer):
         start=None,
         return_attention_scores=False,
         training=None,
+        query_mask=None,
         value_mask=None,
         mask=None,
     ):
         if attention_mask is None:
-            # Keras calls the mask of a lone tensor argument ``mask``.
-            attention_mask = mask if value is None else value_mask
+            # Keras calls the mask of a lone tensor argument ``mask``, else ``query_mask``.
+            own_mask = query_mask if mask is None else mask
+            attention_mask = own_mask if value is None else value_mask
         queries = self._split(self.query(query), self.num_heads)  # (B, H, T, D)
         if self.rotary is not None:
             queries = self.rotary(queries, positions=positions)

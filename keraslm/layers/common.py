@@ -1,5 +1,7 @@
 """What several layers need: registration, fresh initializers, argument checks."""
 
+import operator
+
 import keras
 
 register = keras.saving.register_keras_serializable("keraslm")
@@ -27,11 +29,21 @@ def dense(units, layer, name, initializer, axis_bias=True):
     )
 
 
+def positive(name, value):
+    """``value`` as an int, NumPy's included; a ValueError if it is not a positive whole number."""
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"{name} must be a positive whole number; received {value!r}.")
+    return number
+
+
 def check_positive(**values):
     """Raise a ValueError for the first value that is not a positive whole number."""
     for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a positive whole number; received {value!r}.")
+        positive(name, value)
 
 
 def check_rate(**values):

@@ -53,7 +53,7 @@ class TokenEmbedding(keras.layers.Layer):
         if reverse:
             hidden = ops.cast(inputs, self.compute_dtype)
             return ops.cast(ops.einsum("btd,vd->btv", hidden, table), "float32")
-        x = ops.take(table, inputs, axis=0)
+        x = ops.take(table, ops.cast(inputs, "int32"), axis=0)
         return x * self.d_model**0.5 if self.scale else x
 
     def compute_output_spec(self, inputs, reverse=False):

@@ -16,7 +16,9 @@ def make_norm(kind, epsilon, **kwargs):
     """A ``LayerNormalization`` (``"layer"``) or ``RMSNormalization`` (``"rms"``)."""
     if kind not in NORMS:
         raise ValueError(f"norm must be one of {sorted(NORMS)}; received {kind!r}.")
-    return NORMS[kind](epsilon=epsilon, **kwargs)
+    norm = NORMS[kind](epsilon=epsilon, **kwargs)
+    norm.supports_masking = True  # Keras' RMSNormalization leaves masks alone and says otherwise
+    return norm
 
 
 @register
@@ -196,12 +198,9 @@ class TransformerBlock(keras.layers.Layer):
                 y = self.cross(h, encoder_output, attention_mask=encoder_mask, training=training)
             return self.residual_dropout(y, training=training)
 
+        self._check_encoder_output(encoder_output, memory)
         x = self._residual(x, attend, self.attention_norm)
         if self.cross_attention:
-            if encoder_output is None and memory is None:
-                raise ValueError(
-                    "encoder_output is missing: this block was built with cross_attention=True."
-                )
             x = self._residual(x, attend_to_encoder, self.cross_norm)
         x = self._residual(
             x, lambda h: self.feed_forward(h, training=training), self.feed_forward_norm
@@ -213,7 +212,20 @@ class TransformerBlock(keras.layers.Layer):
     def _residual(self, x, part, norm):
         return x + part(norm(x)) if self.norm_first else norm(x + part(x))
 
-    def compute_output_spec(self, x, attention_mask=None, *, cache=None, **kwargs):
+    def _check_encoder_output(self, encoder_output, memory):
+        if self.cross_attention and encoder_output is None and not memory:
+            raise ValueError(
+                "encoder_output is missing: this block was built with cross_attention=True."
+            )
+        if not self.cross_attention and encoder_output is not None:
+            raise ValueError(
+                "encoder_output would be ignored: build this block with cross_attention=True."
+            )
+
+    def compute_output_spec(
+        self, x, attention_mask=None, *, encoder_output=None, cache=None, **kwargs
+    ):
+        self._check_encoder_output(encoder_output, cache and cache[2:])
         y = keras.KerasTensor(x.shape, dtype=self.compute_dtype)
         if cache is None:
             return y

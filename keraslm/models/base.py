@@ -34,6 +34,8 @@ class TransformerModel(keras.Model):
                 f"{cls.__name__} has no argument {unknown[0]!r}. It takes "
                 f"{', '.join(TransformerConfig.field_names())}."
             )
+        if cls.family != "bert" and fields.get("token_types"):
+            raise ValueError(f"{cls.__name__} takes no token_types: that is an input of BERT.")
         return TransformerConfig(**{**FAMILIES[cls.family], **fields})
 
     @classmethod
@@ -93,6 +95,11 @@ class TransformerModel(keras.Model):
                 f"{problem}: {type(self).__name__} takes token_ids and, if wanted, "
                 f"{', '.join(self.input_names[1:])}; received {sorted(inputs)}."
             )
+        if not hasattr(inputs["token_ids"], "shape"):
+            raise ValueError(
+                "token_ids must be an array (batch, seq); received a "
+                f"{type(inputs['token_ids']).__name__}. Write numpy.array(token_ids)."
+            )
         length = inputs["token_ids"].shape[-1]
         if self.transformer_config.positions in ("sinusoidal", "learned") and (
             length is not None and length > self.transformer_config.max_length
@@ -106,6 +113,7 @@ class TransformerModel(keras.Model):
 
     def __call__(self, inputs, *args, **kwargs):
         # Checked here: Keras adds a page about its arguments to errors raised inside call().
+        self.check_ids(inputs)
         return super().__call__(self.as_inputs(inputs), *args, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
@@ -170,7 +178,9 @@ class TransformerModel(keras.Model):
         default_optimizer = config.pop("default_optimizer", False)
         self.compile(**keras.saving.deserialize_keras_object(config))
         if default_optimizer:  # an optimizer's config does not keep what it excludes
-            exclude_from_decay(self.optimizer, self)
+            # In mixed_float16 Keras wraps it to scale the loss.
+            optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+            exclude_from_decay(optimizer, self)
         self.optimizer.build(self.trainable_variables)
 
     def get_config(self):

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from keraslm.layers.common import positive
+
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:
@@ -67,10 +69,11 @@ class TransformerConfig:
             object.__setattr__(self, "ffn_dim", 4 * self.d_model)
         if self.num_kv_heads is None:
             object.__setattr__(self, "num_kv_heads", self.num_heads)
-        for name in ("vocab_size", "num_layers", "d_model", "num_heads", "ffn_dim", "max_length"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive whole number; received {value!r}.")
+        for name in (
+            "vocab_size", "num_layers", "d_model", "num_heads", "num_kv_heads", "ffn_dim",
+            "max_length",
+        ):  # fmt: skip
+            object.__setattr__(self, name, positive(name, getattr(self, name)))
         if self.head_dim is None:
             if self.d_model % self.num_heads:
                 raise ValueError(
@@ -78,6 +81,7 @@ class TransformerConfig:
                     f"num_heads={self.num_heads}. Use a d_model that is a multiple of num_heads."
                 )
             object.__setattr__(self, "head_dim", self.d_model // self.num_heads)
+        object.__setattr__(self, "head_dim", positive("head_dim", self.head_dim))
         if self.positions not in ("sinusoidal", "learned", "rotary", None):
             raise ValueError(
                 "positions must be 'sinusoidal', 'learned', 'rotary' or None; "

@@ -62,19 +62,6 @@ class GPT(TransformerModel):
 
         # === Layers ===
         trunk = Trunk(config, dtype, embeddings_initializer)
-        head = None
-        if not config.tied:
-            head = keras.layers.Dense(
-                config.vocab_size, use_bias=False, dtype=dtype, name="head",
-                kernel_initializer=keras.initializers.RandomNormal(
-                    stddev=config.initializer_range
-                ),
-            )  # fmt: skip
-        to_float = keras.layers.Activation("linear", dtype="float32", name="logits")
-
-        def logits_of(hidden):
-            y = trunk.embed(hidden, reverse=True) if head is None else head(hidden)
-            return to_float(y)
 
         # === Functional model ===
         token_ids = keras.Input((None,), dtype="int32", name="token_ids")
@@ -90,29 +77,29 @@ class GPT(TransformerModel):
             "padding_mask": padding_mask,
             "segment_ids": segment_ids,
         }
-        super().__init__(inputs=inputs, outputs=logits_of(hidden), name=name, trainable=trainable)
+        logits = trunk.logits(hidden)
+        super().__init__(inputs=inputs, outputs=logits, name=name, trainable=trainable)
 
         # === Config ===
         self.dtype_policy = dtype
-        self._logits_of = logits_of
         self._finish(trunk, config, embeddings_initializer)
 
     # === The step protocol: what generation and every export run ===
 
-    def init_cache(self, batch, length, dtype=None):
+    def init_cache(self, batch, length):
         """An empty cache.
 
         Args:
             batch: number of rows.
             length: number of slots, at least as many as tokens will be written.
-            dtype: default, the compute dtype.
 
         Returns:
-            one ``(keys, values)`` a block, each ``(batch, num_kv_heads, length, head_dim)``.
+            one ``(keys, values)`` a block, each ``(batch, num_kv_heads, length, head_dim)`` in
+            the compute dtype.
         """
         config = self.transformer_config
         shape = (batch, config.num_kv_heads, length, config.head_dim)
-        dtype = dtype or self.compute_dtype
+        dtype = self.compute_dtype
         return tuple(
             (ops.zeros(shape, dtype), ops.zeros(shape, dtype)) for _ in range(config.num_layers)
         )
@@ -148,4 +135,4 @@ class GPT(TransformerModel):
         )
         if last_only:
             hidden = hidden[:, -1:]
-        return self._logits_of(hidden), cache
+        return self.trunk.logits(hidden), cache

@@ -21,7 +21,8 @@ class Transformer(TransformerModel):
         dropout: share dropped in training.
         num_layers: number of blocks.
         head: ``None``: hidden states ``(batch, seq, d_model)``, to put layers of your own on;
-            ``"lm"``: float32 logits ``(batch, seq, vocab_size)`` through the tied table.
+            ``"lm"``: float32 logits ``(batch, seq, vocab_size)`` through the tied table, or,
+            with ``tied=False``, one of its own.
         embeddings_initializer: of the token table.
         options: the other fields of `TransformerConfig`, such as ``causal=True``.
 
@@ -74,7 +75,7 @@ class Transformer(TransformerModel):
         positions = SegmentPositions(name="segment_positions", dtype=dtype)(segment_ids)
         y = trunk(token_ids, attention_mask=mask, positions=positions)
         if head == "lm":
-            y = trunk.embed(y, reverse=True)
+            y = trunk.logits(y)
         inputs = {
             "token_ids": token_ids,
             "padding_mask": padding_mask,

@@ -100,6 +100,23 @@ class Trunk:
             for i in range(config.num_layers)
         ]
         self.norm = norm("final_norm") if config.norm_first else None
+        self.head = (
+            None
+            if config.tied
+            else keras.layers.Dense(
+                config.vocab_size,
+                use_bias=False,
+                kernel_initializer=keras.initializers.RandomNormal(stddev=config.initializer_range),
+                dtype=dtype,
+                name="head",
+            )
+        )
+        self.to_float = keras.layers.Activation("linear", dtype="float32", name="logits")
+
+    def logits(self, hidden):
+        """float32 ``(batch, seq, vocab_size)`` of hidden states, by the tied table or the head."""
+        y = self.embed(hidden, reverse=True) if self.head is None else self.head(hidden)
+        return self.to_float(y)
 
     def __call__(
         self,

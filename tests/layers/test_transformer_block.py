@@ -102,7 +102,6 @@ def test_keras_mask_is_honoured(positions, policy, reference, masked):
     np.testing.assert_array_equal(layer(h)._keras_mask, mask)
 
 
-@pytest.mark.xfail(strict=True, reason="Keras' RMSNormalization says it destroys the mask")
 def test_keras_mask_with_rms_norm_warns_of_nothing(masked):
     h, mask = masked
     with warnings.catch_warnings():
@@ -270,13 +269,11 @@ def test_encoder_output_is_missing(x):
         TransformerBlock(D, H, F, cross_attention=True)(x)
 
 
-@pytest.mark.xfail(strict=True, reason="the symbolic call does not look for encoder_output")
 def test_encoder_output_is_missing_symbolically():
     with pytest.raises(ValueError, match="encoder_output is missing"):
         TransformerBlock(D, H, F, cross_attention=True)(keras.Input((T, D)))
 
 
-@pytest.mark.xfail(strict=True, reason="encoder_output without cross attention is dropped")
 def test_encoder_output_without_cross_attention(x, memory):
     with pytest.raises(ValueError, match="cross_attention"):
         TransformerBlock(D, H, F)(x, encoder_output=memory)

@@ -60,10 +60,7 @@ def test_bad_values(fields, message):
         ({"num_kv_heads": 3}, "num_kv_heads must divide num_heads"),
         ({"num_kv_heads": 0}, "num_kv_heads must be a positive whole number; received 0"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\); received 1.0"),
-        pytest.param(
-            {"head_dim": 0}, "head_dim must be",
-            marks=pytest.mark.xfail(strict=True, reason="0 is read as missing"),
-        ),
+        ({"head_dim": 0}, "head_dim must be"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("cls", [GPT, BERT, Transformer])

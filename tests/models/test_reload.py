@@ -82,12 +82,9 @@ def report(request, folder):
     return json.loads(out.rpartition("REPORT")[2])
 
 
-LATER = pytest.mark.xfail(strict=True, reason="its room is not in keraslm._registration.MODULES")
-
-
 @pytest.mark.parametrize(
     "name",
-    ["gpt", "bert", *(pytest.param(n, marks=LATER) for n in ("from_vectors", "with_perplexity"))],
+    ["gpt", "bert", "from_vectors", "with_perplexity"],
 )
 def test_plain_load_model_in_a_fresh_process(name, report):
     cls = "BERT" if name == "bert" else "GPT"
