@@ -37,7 +37,7 @@ def __getattr__(name):
     if name in _PARTS:
         return importlib.import_module(f"keraslm.{name}")
     if name == "from_pretrained":
-        from keraslm.tasks.bundle import from_pretrained
+        from keraslm.tasks.pretrained import from_pretrained
 
         return from_pretrained
     raise AttributeError(f"module 'keraslm' has no attribute {name!r}")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from keraslm._files import replaced_folder
 from keraslm.generation.config import GenerationConfig
-from keraslm.tasks.text_generator import TextGenerator
 from keraslm.tokenizers.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
@@ -33,7 +32,7 @@ print(lm.generate("Once upon a time", max_new_tokens=40))
 """
 
 
-def save(lm, folder, card=None, dtype=None):
+def write(lm, folder, card=None, dtype=None):
     """Write a task as a bundle, whole or not at all.
 
     Args:
@@ -72,24 +71,22 @@ def save(lm, folder, card=None, dtype=None):
     return folder
 
 
-def from_pretrained(path, dtype=None) -> TextGenerator:
-    """Load a bundle: a task, whose ``.model`` is the network.
+def read(folder, dtype=None):
+    """Read a bundle.
 
     Args:
-        path: the folder; ``"demo"`` names the small model that is installed with keraslm.
-        dtype: dtype policy of the model, such as ``"bfloat16"``; default, as saved.
+        folder: its ``Path``.
+        dtype: dtype policy of the model; default, as saved.
+
+    Returns:
+        the model, the `Tokenizer` and the `GenerationConfig`.
 
     Raises:
-        FileNotFoundError: no such folder, or a file is missing in it.
+        FileNotFoundError: a file is missing.
         ValueError: a file is corrupt, or was written by a newer keraslm.
-
-    Example:
-        >>> lm = keraslm.from_pretrained("demo")
-        >>> lm.generate("The city of", max_new_tokens=10)
     """
     import keraslm.models
 
-    folder = _find(path)
     for name in FILES:
         if not (folder / name).is_file():
             raise FileNotFoundError(
@@ -119,19 +116,8 @@ def from_pretrained(path, dtype=None) -> TextGenerator:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'config.json'} is damaged: {error}") from error
     _load_weights(model, folder / "model.safetensors")
-    tokenizer = Tokenizer.load(folder)
     settings = _read_json(folder / "generation_config.json")
-    return TextGenerator(model, tokenizer, GenerationConfig().replace(**settings))
-
-
-def _find(path):
-    folder = Path(path)
-    if folder.is_dir():
-        return folder
-    packaged = Path(__file__).parent.parent / "pretrained" / str(path)
-    if len(Path(path).parts) == 1 and packaged.is_dir():
-        return packaged
-    raise FileNotFoundError(f"No model at {path}. Give the folder of a bundle, or 'demo'.")
+    return model, Tokenizer.load(folder), GenerationConfig().replace(**settings)
 
 
 def _architecture(model):

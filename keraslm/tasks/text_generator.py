@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.generator import Generated, Generator
+from keraslm.tasks import bundle
 
 
 class Score(NamedTuple):
@@ -277,9 +278,7 @@ class TextGenerator:
 
     def save(self, folder, card: str | None = None):
         """Write a bundle that `keraslm.from_pretrained` reads; see `keraslm.tasks.bundle`."""
-        from keraslm.tasks.bundle import save
-
-        return save(self, folder, card)
+        return bundle.write(self, folder, card)
 
     # === Inside ===
 

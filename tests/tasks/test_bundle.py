@@ -10,7 +10,7 @@ import pytest
 import keraslm
 from keraslm.models import BERT
 from keraslm.tasks import TextGenerator
-from keraslm.tasks.bundle import save
+from keraslm.tasks.bundle import write
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_what_comes_back_is_the_same(lm, bundle):
 
 
 def test_half_precision_storage_and_another_dtype(lm, tmp_path):
-    small = save(lm, tmp_path / "small", dtype="float16")
+    small = write(lm, tmp_path / "small", dtype="float16")
     full = lm.save(tmp_path / "full")
     size = (small / "model.safetensors").stat().st_size
     assert size < 0.6 * (full / "model.safetensors").stat().st_size
