@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all lint bench wheel clean
+.PHONY: demo test test-all lint bench wheel pretrained clean
 
 demo: $(VENV)/.installed
 	$(BIN)/keraslm demo
@@ -25,6 +25,10 @@ bench: $(VENV)/.installed-dev
 
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m build --wheel
+
+# The model that is installed with the package: that of the demo, in half precision.
+pretrained: demo
+	$(BIN)/python -m keraslm.demo saved_models/demo keraslm/pretrained/demo
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and 'keraslm needs Python 3.11 to 3.13; this is %d.%d. Try: make PYTHON=python3.12 $(MAKECMDGOALS)' % sys.version_info[:2])"

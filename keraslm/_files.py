@@ -26,7 +26,8 @@ def replaced_folder(path: str | os.PathLike, stale: Collection[str] | None = Non
     new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     try:
         yield new
-        os.chmod(new, 0o755)
+        for entry in (new, *new.rglob("*")):  # some writers make files only their owner may read
+            os.chmod(entry, 0o755 if entry.is_dir() else 0o644)
         if stale is not None and path.exists():
             for entry in path.iterdir():
                 if entry.name not in stale and not (new / entry.name).exists():

@@ -1,6 +1,7 @@
 """`keraslm demo`: the main job on an embedded default, with a report at the end."""
 
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def demo(out="saved_models/demo", vectors_out="embeddings/demo", minutes=5.0, ep
 
     _head(2, "Tokenizer: byte-level BPE")
     tokenizer = Tokenizer.train(corpus.train, vocab_size=pipeline.VOCAB_SIZE)
-    sentence = corpus.validation[0][:60]
+    sentence = "The University of Copenhagen was founded in 1479."
     print(f"{tokenizer.vocab_size:,} tokens. {sentence!r} becomes")
     print(" | ".join(tokenizer.decode([i]) for i in tokenizer.encode(sentence)))
 
@@ -68,7 +69,7 @@ def demo(out="saved_models/demo", vectors_out="embeddings/demo", minutes=5.0, ep
     recipe = {"method": "Word2Vec, CBOW", "corpus": "gensim's Wikipedia extract",
               "licence": "CC BY-SA 4.0"}  # fmt: skip
     save_vectors(vectors, vectors_out, recipe)
-    for token in ("Ġking", "Ġyear"):
+    for token in ("Ġyear", "Ġwar", "Ġthree"):
         if token in vectors.key_to_index:
             near = ", ".join(word.strip("Ġ") for word, _ in vectors.most_similar(token, topn=5))
             print(f"Nearest to {token.strip('Ġ')!r}: {near}")
@@ -170,3 +171,15 @@ def _head(number, text):
 
 def _millions(texts):
     return f"{sum(map(len, texts)) / 1e6:.2f} M"
+
+
+def package(source, target):
+    """Copy a bundle in half precision, for `keraslm/pretrained`."""
+    from keraslm.tasks import bundle, from_pretrained
+
+    card = (Path(source) / "README.md").read_text(encoding="utf-8")
+    return bundle.write(from_pretrained(source), target, card=card, dtype="float16")
+
+
+if __name__ == "__main__":
+    print(package(*sys.argv[1:]))

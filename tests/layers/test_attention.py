@@ -308,6 +308,24 @@ def test_scores_and_cache_together(reference, x):
     np.testing.assert_array_equal(numpy(scores), numpy(layer(x, return_attention_scores=True)[1]))
 
 
+@pytest.mark.xfail(strict=True, reason="the mask of the new tokens is laid over the whole cache")
+def test_keras_mask_of_new_tokens_and_a_cache(reference, masked):
+    h, _ = masked
+    layer = make(reference, h, causal=True)
+    cache = tuple(ops.zeros((2, H, 9, D // H)) for _ in range(2))
+    y, _ = layer(h, cache=cache, start=0)
+    real = np.asarray(h._keras_mask)
+    np.testing.assert_allclose(numpy(y)[real], numpy(layer(h))[real], atol=1e-5)
+
+
+@pytest.mark.xfail(strict=True, reason="project builds two parts, then build adds to them")
+def test_project_before_the_first_call(x, memory):
+    layer = MultiHeadAttention(D, H)
+    cache = layer.project(memory)
+    y, _ = layer(x, cache=cache)
+    np.testing.assert_allclose(y, layer(x, memory), atol=1e-5)
+
+
 # === Training ===
 
 
@@ -336,6 +354,16 @@ def test_weights_of_one_shape_start_different(x):
     for i, first in enumerate(kernels):
         for second in kernels[i + 1 :]:
             assert not np.array_equal(first, second)
+
+
+@pytest.mark.xfail(strict=True, reason="a function has no config to copy", raises=AttributeError)
+def test_an_initializer_may_be_a_function(x):
+    def ones(shape, dtype=None):
+        return ops.ones(shape, dtype)
+
+    layer = MultiHeadAttention(D, H, kernel_initializer=ones)
+    layer(x)
+    assert (np.asarray(layer.query.kernel) == 1).all()
 
 
 def test_output_initializer_is_for_the_last_projection(x):

@@ -1,5 +1,7 @@
 """Keras' own conformance check, for every public layer."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -242,6 +244,23 @@ def test_block_with_a_cache():
     )
     eager, spec = keras.tree.flatten(eager), keras.tree.flatten(spec)
     assert [tuple(t.shape) for t in eager] == [t.shape for t in spec] == [SHAPE, *shapes]
+
+
+@pytest.mark.parametrize("name", layers.__all__)
+def test_config_has_every_argument(name):
+    """A config that leaves one out still makes a layer, only another one."""
+    cls = getattr(layers, name)
+    made = [(c, k) for c, k, *_ in (*FLOAT_TO_FLOAT.values(), *CROSS.values()) if c is cls]
+    made.append((cls, {"base": 5.0} if name == "RotaryEmbedding" else {}))
+    if name == "TokenEmbedding":
+        made = [(cls, {"vocab_size": 6, "d_model": 8, "scale": True})]
+    arguments = set(inspect.signature(cls).parameters) - {"kwargs"}
+    for _, kwargs in made[:-1] or made:
+        config = cls(**kwargs, name="mine", trainable=False).get_config()
+        assert arguments <= set(config)
+        assert (config["name"], config["trainable"]) == ("mine", False)
+        plain = {key: value for key, value in kwargs.items() if "izer" not in key}
+        assert {key: config[key] for key in plain} == plain
 
 
 # === Checks ===

@@ -1,5 +1,6 @@
 """The block: its order of parts, its masks, its cache, its errors."""
 
+import json
 import warnings
 
 import keras
@@ -226,6 +227,13 @@ def test_seeds_spelling(x):
     y = block(x, attention_mask=np.ones((2, T), bool), training=False)
     assert y.shape == x.shape
     np.testing.assert_array_equal(block(x, np.ones((2, T), bool)), y)
+
+
+@pytest.mark.xfail(strict=True, reason="checked as whole numbers, then kept as NumPy's")
+def test_numpy_sizes(x):
+    layer = TransformerBlock(np.int64(D), np.int32(H), np.int64(F), num_kv_heads=np.int64(2))
+    assert layer(x).shape == x.shape
+    json.dumps(layer.get_config())
 
 
 @pytest.mark.parametrize("symbolic", [False, True])
