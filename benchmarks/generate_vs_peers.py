@@ -8,7 +8,14 @@ weights and should write the same text.
 
 import argparse
 
-from peers import OURS, THEIRS, Stopwatch, make_gpts, show_versions  # first: sets the backend
+from peers import (
+    OURS,
+    THEIRS,
+    Stopwatch,
+    make_gpts,
+    show_shape,
+    show_versions,
+)  # first: sets the backend
 
 # isort: split
 import keras_hub
@@ -44,7 +51,8 @@ def main():
 
 def compare(shape, rounds, prompt_length, new_tokens):
     """Measure one model and print the table."""
-    ours, (backbone,) = make_gpts(**shape)
+    ours, backbone = make_gpts(**shape)
+    show_shape(ours, backbone)
     prompt = np.random.default_rng(2).integers(0, shape["vocab_size"], prompt_length).tolist()
     contestants = {}
     for jit in (False, True):

@@ -28,8 +28,8 @@ def show_versions():
     )
 
 
-def make_gpts(num_layers, d_model, num_heads, vocab_size, max_length, copies=1):
-    """A `keraslm.models.GPT` and ``copies`` of KerasHub's backbone, with the same weights.
+def make_gpts(num_layers, d_model, num_heads, vocab_size, max_length):
+    """A `keraslm.models.GPT` and KerasHub's backbone, with the same weights.
 
     The weights are random, larger than at the start of training, so that greedy text varies.
     """
@@ -45,26 +45,27 @@ def make_gpts(num_layers, d_model, num_heads, vocab_size, max_length, copies=1):
     for weight in ours.weights:
         if len(weight.shape) == 2:
             weight.assign(rng.normal(0, 0.05, weight.shape))
-    theirs = []
-    for _ in range(copies):
-        theirs.append(
-            keras_hub.models.GPT2Backbone(
-                vocabulary_size=vocab_size,
-                num_layers=num_layers,
-                num_heads=num_heads,
-                hidden_dim=d_model,
-                intermediate_dim=4 * d_model,
-                dropout=0.0,
-                max_sequence_length=max_length,
-            )
-        )
-        copy_weights(ours, theirs[-1])
-    print(
-        f"GPT-2 shape: {num_layers} layers, width {d_model}, {num_heads} heads, vocabulary "
-        f"{vocab_size:,}, context {max_length}, no dropout, tied head; parameters: {OURS} "
-        f"{ours.count_params():,}, {THEIRS} {theirs[0].count_params():,}"
+    theirs = keras_hub.models.GPT2Backbone(
+        vocabulary_size=vocab_size,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        hidden_dim=d_model,
+        intermediate_dim=4 * d_model,
+        dropout=0.0,
+        max_sequence_length=max_length,
     )
+    copy_weights(ours, theirs)
     return ours, theirs
+
+
+def show_shape(ours, theirs):
+    """Print the architecture and both counts of parameters."""
+    shape = ours.transformer_config
+    print(
+        f"GPT-2: {shape.num_layers} layers, width {shape.d_model}, {shape.num_heads} heads, "
+        f"vocabulary {shape.vocab_size:,}, context {shape.max_length}, no dropout, tied head"
+    )
+    print(f"parameters: {OURS} {ours.count_params():,}, {THEIRS} {theirs.count_params():,}")
 
 
 def copy_weights(source, target):
@@ -92,13 +93,12 @@ class Stopwatch:
         self.wall.setdefault(contestant, []).append(time.perf_counter() - wall)
         return result
 
-    def table(self, unit, tokens, ours=OURS):
+    def table(self, unit, tokens):
         """Print the medians, then how many times as fast we are, by setting and at best.
 
         Args:
             unit: what one call is, for example ``"step"``.
             tokens: tokens of one call.
-            ours: the library whose speed stands above the line.
         """
         wall = {key: statistics.median(times) for key, times in self.wall.items()}
         cpu = {key: statistics.median(times) for key, times in self.cpu.items()}
@@ -107,22 +107,21 @@ class Stopwatch:
             key = name, jit
             print(f"{name:<14}{jit!s:<13}{wall[key]:>10.3f}{tokens / wall[key]:>11,.1f}", end="")
             print(f"{cpu[key]:>9.2f}")
-        peers = sorted({name for name, _ in wall} - {ours})
-        for peer in peers:
-            for _, jit in [key for key in wall if key[0] == ours]:
-                if (peer, jit) in wall:
-                    _show_ratio(
-                        f"{ours} / {peer}, jit_compile={jit}",
-                        (wall[peer, jit], cpu[peer, jit]),
-                        (wall[ours, jit], cpu[ours, jit]),
-                    )
-            best = [min((k for k in wall if k[0] == name), key=wall.get) for name in (peer, ours)]
-            _show_ratio(f"{ours} / {peer}, best / best", *((wall[k], cpu[k]) for k in best))
+        for peer in sorted({name for name, _ in wall} - {OURS}):
+            pairs = {
+                f"jit_compile={jit}": ((peer, jit), (OURS, jit))
+                for jit in (False, True)
+                if (peer, jit) in wall
+            }
+            pairs["best against best"] = [
+                min((key for key in wall if key[0] == name), key=wall.get) for name in (peer, OURS)
+            ]
+            for label, (theirs, own) in pairs.items():
+                print(
+                    f"ratio {OURS} / {peer}, {label}: speed {wall[theirs] / wall[own]:.2f}x, "
+                    f"CPU {cpu[theirs] / cpu[own]:.2f}x"
+                )
         print(f"load at the end {os.getloadavg()[0]:.2f}", flush=True)
-
-
-def _show_ratio(label, peer, own):
-    print(f"ratio {label}: speed {peer[0] / own[0]:.2f}x, CPU {peer[1] / own[1]:.2f}x")
 
 
 def _cpu_seconds():

@@ -7,7 +7,14 @@ Both start from the same weights and use the same AdamW, so their losses must ag
 
 import argparse
 
-from peers import OURS, THEIRS, Stopwatch, make_gpts, show_versions  # first: sets the backend
+from peers import (
+    OURS,
+    THEIRS,
+    Stopwatch,
+    make_gpts,
+    show_shape,
+    show_versions,
+)  # first: sets the backend
 
 # isort: split
 import keras
@@ -32,9 +39,10 @@ def main():
     print(f"batch {args.batch} x {length} tokens, AdamW 3e-4, cross-entropy from logits")
     contestants = {}
     for jit in (False, True):
-        ours, (backbone,) = make_gpts(**shape)
+        ours, backbone = make_gpts(**shape)
         contestants[OURS, jit] = ours
         contestants[THEIRS, jit] = keras_hub.models.GPT2CausalLM(backbone, preprocessor=None)
+    show_shape(ours, backbone)
     for (name, jit), model in contestants.items():
         # KerasHub would add a metric of accuracy that keraslm does not compute.
         extra = {"weighted_metrics": None} if name == THEIRS else {}

@@ -31,8 +31,7 @@ class LiteRTModel:
         if not Path(path).is_file():
             raise FileNotFoundError(f"No file {path}. Export one with keraslm.export.tflite.")
         try:
-            with quiet():  # it announces its delegate on stderr
-                self._interpreter = Interpreter(model_path=str(path), num_threads=num_threads)
+            self._interpreter = Interpreter(model_path=str(path), num_threads=num_threads)
             names = self._interpreter.get_signature_list()
         except ValueError as error:
             raise ValueError(f"{path} is not a .tflite file: {error}") from error
@@ -50,6 +49,9 @@ class LiteRTModel:
         }
         self.cache_length = next(iter(self._cache_shapes.values()))[2]
         self.vocab_size = int(self._run["decode"].get_output_details()["logits"]["shape"][-1])
+        self.reset()
+        with quiet():  # at its first call it announces its delegate on stderr
+            self.decode(0)
         self.reset()
 
     def reset(self):

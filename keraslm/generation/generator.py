@@ -75,7 +75,7 @@ class Generator:
         """
         ids, pad, room = self._prepare(prompts, config.max_new_tokens)
         method = method_of(config, self.model.vocab_size)
-        length = _round_up(ids.shape[1] + room, 64)
+        length = _round_up(ids.shape[1] + room, 32)
         run = self._compile(
             ("generate", method, length, num_return_sequences),
             lambda ids, pad, room, stop, settings: self._run(
@@ -217,7 +217,7 @@ class Generator:
         """
         ids, pad, room = self._prepare(prompts, config.max_new_tokens)
         method = method_of(config, self.model.vocab_size)
-        length = _round_up(ids.shape[1] + room, 64)
+        length = _round_up(ids.shape[1] + room, 32)
         settings = settings_of(config, _seed(config))
         row = ops.arange(len(prompts), dtype="int32")
         seen = self._seen(ops.convert_to_tensor(ids), pad, 1) if method.penalty else None

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keraslm.layers import masks
-from keraslm.layers.common import check_positive, check_rate, dense, positive, register
+from keraslm.layers.common import check_rate, dense, positive, register
 from keraslm.layers.positions import RotaryEmbedding
 
 
@@ -71,7 +71,8 @@ class MultiHeadAttention(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        check_positive(d_model=d_model, num_heads=num_heads, num_kv_heads=num_kv_heads)
+        d_model, num_heads = positive("d_model", d_model), positive("num_heads", num_heads)
+        num_kv_heads = positive("num_kv_heads", num_kv_heads)
         check_rate(dropout=dropout)
         if head_dim is None and d_model % num_heads:
             raise ValueError(
@@ -117,8 +118,9 @@ class MultiHeadAttention(keras.layers.Layer):
     def build(self, query_shape, value_shape=None, key_shape=None):
         value_shape = value_shape or query_shape
         self.query.build(query_shape)
-        self.key.build(key_shape or value_shape)
-        self.value.build(value_shape)
+        for layer, shape in ((self.key, key_shape or value_shape), (self.value, value_shape)):
+            if not layer.built:  # `project` may have come first
+                layer.build(shape)
         self.output_projection.build((*query_shape[:-1], self.num_heads * self.head_dim))
         self.score_dropout.build((None, self.num_heads, None, None))
         self.built = True
@@ -146,7 +148,7 @@ class MultiHeadAttention(keras.layers.Layer):
         value_mask=None,
         mask=None,
     ):
-        if attention_mask is None:
+        if attention_mask is None and cache is None:  # a cache has other keys than the input
             # Keras calls the mask of a lone tensor argument ``mask``, else ``query_mask``.
             own_mask = query_mask if mask is None else mask
             attention_mask = own_mask if value is None else value_mask

@@ -14,6 +14,8 @@ def fresh(initializer):
     weights of one shape gives both the same values.
     """
     initializer = keras.initializers.get(initializer)
+    if not isinstance(initializer, keras.initializers.Initializer):  # a plain function
+        return initializer
     return type(initializer).from_config(initializer.get_config())
 
 
@@ -38,12 +40,6 @@ def positive(name, value):
     if number < 1:
         raise ValueError(f"{name} must be a positive whole number; received {value!r}.")
     return number
-
-
-def check_positive(**values):
-    """Raise a ValueError for the first value that is not a positive whole number."""
-    for name, value in values.items():
-        positive(name, value)
 
 
 def check_rate(**values):

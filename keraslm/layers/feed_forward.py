@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keraslm.layers.common import check_positive, check_rate, dense, register
+from keraslm.layers.common import check_rate, dense, positive, register
 
 ACTIVATIONS = {
     "relu": ops.relu,
@@ -52,7 +52,7 @@ class FeedForward(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_positive(d_model=d_model, ffn_dim=ffn_dim)
+        d_model, ffn_dim = positive("d_model", d_model), positive("ffn_dim", ffn_dim)
         check_rate(dropout=dropout)
         if activation not in ACTIVATIONS:
             raise ValueError(

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keraslm.layers.common import check_positive, fresh, register
+from keraslm.layers.common import fresh, positive, register
 
 
 def sinusoidal_table(max_length, d_model):
@@ -48,11 +48,10 @@ class PositionalEncoding(keras.layers.Layer):
         self, max_length, d_model, kind="sinusoidal", *, embeddings_initializer=None, **kwargs
     ):
         super().__init__(**kwargs)
-        check_positive(max_length=max_length, d_model=d_model)
         if kind not in ("sinusoidal", "learned"):
             raise ValueError(f"kind must be 'sinusoidal' or 'learned'; received {kind!r}.")
-        self.max_length = max_length
-        self.d_model = d_model
+        self.max_length = positive("max_length", max_length)
+        self.d_model = positive("d_model", d_model)
         self.kind = kind
         self.embeddings_initializer = keras.initializers.get(
             embeddings_initializer or keras.initializers.RandomNormal(stddev=0.02)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keraslm.layers.common import check_positive, register
+from keraslm.layers.common import positive, register
 
 
 @register
@@ -32,9 +32,8 @@ class TokenEmbedding(keras.layers.Layer):
 
     def __init__(self, vocab_size, d_model, *, scale=False, embeddings_initializer=None, **kwargs):
         super().__init__(**kwargs)
-        check_positive(vocab_size=vocab_size, d_model=d_model)
-        self.vocab_size = vocab_size
-        self.d_model = d_model
+        self.vocab_size = positive("vocab_size", vocab_size)
+        self.d_model = positive("d_model", d_model)
         self.scale = scale
         self.embeddings_initializer = keras.initializers.get(
             embeddings_initializer or keras.initializers.RandomNormal(stddev=0.02)

@@ -3,7 +3,7 @@
 import keras
 
 from keraslm.layers.attention import MultiHeadAttention
-from keraslm.layers.common import register
+from keraslm.layers.common import positive, register
 from keraslm.layers.feed_forward import FeedForward
 
 NORMS = {
@@ -89,9 +89,9 @@ class TransformerBlock(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.d_model = d_model
-        self.num_heads = num_heads
-        self.ffn_dim = ffn_dim
+        self.d_model = positive("d_model", d_model)
+        self.num_heads = positive("num_heads", num_heads)
+        self.ffn_dim = positive("ffn_dim", ffn_dim)
         self.dropout = dropout
         self.norm_first = norm_first
         self.norm = norm
@@ -101,8 +101,8 @@ class TransformerBlock(keras.layers.Layer):
         self.causal = causal
         self.cross_attention = cross_attention
         self.attention_dropout = attention_dropout
-        self.num_kv_heads = num_kv_heads
-        self.head_dim = head_dim
+        self.num_kv_heads = num_kv_heads and positive("num_kv_heads", num_kv_heads)
+        self.head_dim = head_dim and positive("head_dim", head_dim)
         self.rotary_base = rotary_base
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -176,7 +176,7 @@ class TransformerBlock(keras.layers.Layer):
                 f"attention_mask must be a tensor; received {attention_mask}. "
                 f"Write block(x, training={attention_mask})."
             )
-        if attention_mask is None:
+        if attention_mask is None and cache is None:  # a cache has other keys than the input
             # Keras calls the mask of a lone tensor argument ``mask``, else ``x_mask``.
             attention_mask = mask if x_mask is None else x_mask
         own, memory = (None, None) if cache is None else (cache[:2], cache[2:] or None)

@@ -36,6 +36,9 @@ class TransformerModel(keras.Model):
             )
         if cls.family != "bert" and fields.get("token_types"):
             raise ValueError(f"{cls.__name__} takes no token_types: that is an input of BERT.")
+        if fields.get("kernel_regularizer") is not None:  # kept as plain data
+            regularizer = keras.regularizers.get(fields["kernel_regularizer"])
+            fields["kernel_regularizer"] = keras.regularizers.serialize(regularizer)
         return TransformerConfig(**{**FAMILIES[cls.family], **fields})
 
     @classmethod
@@ -132,6 +135,14 @@ class TransformerModel(keras.Model):
             # Keras warns that its own shuffling does not apply to a tf.data.Dataset.
             kwargs.setdefault("shuffle", False)
         return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        self.check_ids(x)
+        return super().evaluate(x, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        self.check_ids(x)
+        return super().predict(x, *args, **kwargs)
 
     def check_ids(self, inputs):
         """Raise a ValueError if a NumPy array of ids holds one outside the vocabulary.

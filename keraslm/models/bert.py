@@ -108,7 +108,7 @@ class BERT(TransformerModel):
                              config.initializer_range, dtype=dtype, name="masked_lm")(
                 y, masked_positions=inputs["masked_positions"]
             )  # fmt: skip
-            y = TokenBias(dtype="float32", name="logits")(trunk.embed(y, reverse=True))
+            y = TokenBias(dtype="float32", name="token_bias")(trunk.logits(y))
         elif head is not None:
             y = _classifier(y, head, num_classes, config, dtype)
         super().__init__(inputs=inputs, outputs=y, name=name, trainable=trainable)

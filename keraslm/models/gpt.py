@@ -58,6 +58,8 @@ class GPT(TransformerModel):
             vocab_size=vocab_size, num_layers=num_layers, d_model=d_model, num_heads=num_heads,
             ffn_dim=ffn_dim, max_length=max_length, dropout=dropout, **options,
         )  # fmt: skip
+        if not config.causal:
+            raise ValueError("A GPT is causal: it generates from left to right. Use BERT instead.")
         dtype = keras.dtype_policies.get(dtype)
 
         # === Layers ===
@@ -116,8 +118,18 @@ class GPT(TransformerModel):
 
         Returns:
             float32 logits ``(batch, seq or 1, vocab_size)`` and the new cache.
+
+        Raises:
+            ValueError: the tokens do not fit in the cache (if their number and ``start`` are
+                known; inside a graph the last slots would be overwritten).
         """
         length = token_ids.shape[1] or ops.shape(token_ids)[1]
+        room = cache[0][0].shape[2]
+        if all(isinstance(n, int) for n in (length, start, room)) and start + length > room:
+            raise ValueError(
+                f"The cache has {room} slots; received {length} tokens from slot {start} on. Make "
+                "it longer with init_cache."
+            )
         slots = ops.expand_dims(start + ops.arange(length, dtype="int32"), 0)  # (1, T)
         mask = None
         if pad is not None:

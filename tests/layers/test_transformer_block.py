@@ -26,6 +26,11 @@ OPTIONS = {
     },
 }  # fmt: skip
 ALL = pytest.mark.parametrize("kwargs", OPTIONS.values(), ids=OPTIONS)
+CACHED = pytest.mark.parametrize(
+    ("policy", "kwargs"),
+    [*(("float32", kwargs) for kwargs in OPTIONS.values()), ("mixed_bfloat16", OPTIONS["llama"])],
+    ids=[*OPTIONS, "bfloat16"],
+)
 POLICIES = pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 
 
@@ -151,8 +156,7 @@ def empty(layer):
     return tuple(ops.zeros(shape, layer.compute_dtype) for _ in range(2))
 
 
-@ALL
-@POLICIES
+@CACHED
 def test_cached_equals_uncached(policy, kwargs, reference, x):
     layer = make(reference, x, dtype=policy, causal=True, **kwargs)
     y, cache = decode(layer, x, empty(layer))
@@ -160,11 +164,7 @@ def test_cached_equals_uncached(policy, kwargs, reference, x):
     np.testing.assert_allclose(y, numpy(layer(x)), atol=1e-5 if policy == "float32" else 0.2)
 
 
-@pytest.mark.parametrize(
-    ("policy", "kwargs"),
-    [*(("float32", kwargs) for kwargs in OPTIONS.values()), ("mixed_bfloat16", OPTIONS["llama"])],
-    ids=[*OPTIONS, "bfloat16"],
-)
+@CACHED
 def test_cached_cross_attention_equals_uncached(policy, kwargs, reference, x, memory):
     layer = make(reference, x, memory, dtype=policy, causal=True, **kwargs)
     encoder_mask = np.arange(S)[None] < np.array([[7], [2]])
@@ -229,7 +229,6 @@ def test_seeds_spelling(x):
     np.testing.assert_array_equal(block(x, np.ones((2, T), bool)), y)
 
 
-@pytest.mark.xfail(strict=True, reason="checked as whole numbers, then kept as NumPy's")
 def test_numpy_sizes(x):
     layer = TransformerBlock(np.int64(D), np.int32(H), np.int64(F), num_kv_heads=np.int64(2))
     assert layer(x).shape == x.shape

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 VOCAB = 13
-SMALL = {"vocab_size": VOCAB, "num_layers": 2, "d_model": 8, "num_heads": 2, "max_length": 12}
+SMALL = {"vocab_size": VOCAB, "num_layers": 1, "d_model": 8, "num_heads": 2, "max_length": 12}
 
 
 def randomise(model, seed=7):
