@@ -3,7 +3,8 @@
     python examples/char_shakespeare.py input.txt [--steps 2000]
 
 The text is karpathy/char-rnn's data/tinyshakespeare/input.txt (1.1 MB). The settings are those of
-nanoGPT's README for a CPU, where the validation loss is 1.88.
+nanoGPT's README for a CPU (4 layers, 4 heads, width 128, 64 characters, batch 12, 2000 steps, no
+dropout), where the validation loss is 1.88; the learning rate is twice nanoGPT's.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 import keraslm
+from keraslm.models.base import default_optimizer
 from keraslm.tokenizers import Tokenizer
 from keraslm.training import warmup_cosine
 
@@ -51,9 +53,8 @@ def main():
     gpt = keraslm.models.GPT(
         tokenizer.vocab_size, num_layers=4, num_heads=4, d_model=128, max_length=LENGTH
     )
-    schedule = warmup_cosine(1e-3, args.steps, warmup=0.05, final=0.1)
-    optimizer = keras.optimizers.AdamW(schedule, 0.1, beta_2=0.99, global_clipnorm=1.0)
-    gpt.compile(optimizer, jit_compile=True)
+    schedule = warmup_cosine(2e-3, args.steps, warmup=0.05, final=0.1)
+    gpt.compile(default_optimizer(gpt, schedule), jit_compile=True)
     start = time.perf_counter()
     gpt.fit(random_windows(train), steps_per_epoch=args.steps, verbose=2)
     print(f"{args.steps} steps in {time.perf_counter() - start:.0f} s")
