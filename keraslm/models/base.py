@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keraslm.layers.masks import AttentionMask, SegmentPositions
 from keraslm.models.config import TransformerConfig
 from keraslm.models.presets import FAMILIES, sized
 
@@ -244,3 +245,15 @@ def exclude_from_decay(optimizer, model):
 def optional_input(name, dtype):
     """A symbolic ``(batch, seq)`` input that may be missing."""
     return keras.Input((None,), dtype=dtype, name=name, optional=True)
+
+
+def symbolic_inputs(dtype):
+    """What all models begin with: the dict of inputs, the attention mask, the positions."""
+    inputs = {
+        "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
+        "padding_mask": optional_input("padding_mask", "bool"),
+        "segment_ids": optional_input("segment_ids", "int32"),
+    }
+    mask = AttentionMask(name="attention_mask", dtype=dtype)(**inputs)
+    positions = SegmentPositions(name="segment_positions", dtype=dtype)(inputs["segment_ids"])
+    return inputs, mask, positions

@@ -5,9 +5,8 @@ from keras import ops
 
 from keraslm.layers.common import dense, register
 from keraslm.layers.feed_forward import ACTIVATIONS
-from keraslm.layers.masks import AttentionMask, SegmentPositions
 from keraslm.layers.transformer_block import make_norm
-from keraslm.models.base import TransformerModel, optional_input
+from keraslm.models.base import TransformerModel, optional_input, symbolic_inputs
 from keraslm.models.trunk import Trunk
 
 HEADS = (None, "masked_lm", "pooled", "next_sentence", "classifier", "token_classifier")
@@ -82,17 +81,7 @@ class BERT(TransformerModel):
         trunk = Trunk(config, dtype, embeddings_initializer)
 
         # === Functional model ===
-        inputs = {
-            "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
-            "padding_mask": optional_input("padding_mask", "bool"),
-            "segment_ids": optional_input("segment_ids", "int32"),
-        }
-        mask = AttentionMask(name="attention_mask", dtype=dtype)(
-            inputs["token_ids"],
-            padding_mask=inputs["padding_mask"],
-            segment_ids=inputs["segment_ids"],
-        )
-        positions = SegmentPositions(name="segment_positions", dtype=dtype)(inputs["segment_ids"])
+        inputs, mask, positions = symbolic_inputs(dtype)
         token_types = None
         if config.token_types:
             inputs["token_types"] = optional_input("token_types", "int32")

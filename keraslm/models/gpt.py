@@ -4,8 +4,7 @@ import keras
 from keras import ops
 
 from keraslm.layers.common import register
-from keraslm.layers.masks import AttentionMask, SegmentPositions
-from keraslm.models.base import TransformerModel, optional_input
+from keraslm.models.base import TransformerModel, symbolic_inputs
 from keraslm.models.trunk import Trunk
 
 
@@ -66,19 +65,8 @@ class GPT(TransformerModel):
         trunk = Trunk(config, dtype, embeddings_initializer)
 
         # === Functional model ===
-        token_ids = keras.Input((None,), dtype="int32", name="token_ids")
-        padding_mask = optional_input("padding_mask", "bool")
-        segment_ids = optional_input("segment_ids", "int32")
-        mask = AttentionMask(name="attention_mask", dtype=dtype)(
-            token_ids, padding_mask=padding_mask, segment_ids=segment_ids
-        )
-        positions = SegmentPositions(name="segment_positions", dtype=dtype)(segment_ids)
-        hidden = trunk(token_ids, attention_mask=mask, positions=positions)
-        inputs = {
-            "token_ids": token_ids,
-            "padding_mask": padding_mask,
-            "segment_ids": segment_ids,
-        }
+        inputs, mask, positions = symbolic_inputs(dtype)
+        hidden = trunk(inputs["token_ids"], attention_mask=mask, positions=positions)
         logits = trunk.logits(hidden)
         super().__init__(inputs=inputs, outputs=logits, name=name, trainable=trainable)
 

@@ -3,8 +3,7 @@
 import keras
 
 from keraslm.layers.common import register
-from keraslm.layers.masks import AttentionMask, SegmentPositions
-from keraslm.models.base import TransformerModel, optional_input
+from keraslm.models.base import TransformerModel, symbolic_inputs
 from keraslm.models.trunk import Trunk
 
 
@@ -66,21 +65,10 @@ class Transformer(TransformerModel):
         trunk = Trunk(config, dtype, embeddings_initializer)
 
         # === Functional model ===
-        token_ids = keras.Input((None,), dtype="int32", name="token_ids")
-        padding_mask = optional_input("padding_mask", "bool")
-        segment_ids = optional_input("segment_ids", "int32")
-        mask = AttentionMask(name="attention_mask", dtype=dtype)(
-            token_ids, padding_mask=padding_mask, segment_ids=segment_ids
-        )
-        positions = SegmentPositions(name="segment_positions", dtype=dtype)(segment_ids)
-        y = trunk(token_ids, attention_mask=mask, positions=positions)
+        inputs, mask, positions = symbolic_inputs(dtype)
+        y = trunk(inputs["token_ids"], attention_mask=mask, positions=positions)
         if head == "lm":
             y = trunk.logits(y)
-        inputs = {
-            "token_ids": token_ids,
-            "padding_mask": padding_mask,
-            "segment_ids": segment_ids,
-        }
         super().__init__(inputs=inputs, outputs=y, name=name, trainable=trainable)
 
         # === Config ===
