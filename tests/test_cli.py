@@ -21,6 +21,19 @@ def run(*arguments):
     return cli.main([str(a) for a in arguments])
 
 
+def test_tokenizer_then_generate(workspace, capfd, lm):
+    corpus, out = workspace / "corpus.txt", workspace / "chars"
+    arguments = ("--kind", "char", "--vocab-size", 40, "--separator", r"\n\n", "--out", out)
+    assert run("tokenizer", corpus, *arguments) == 0
+    assert "char, 40 tokens" in capfd.readouterr().out and (out / "tokenizer.json").is_file()
+    lm.save(workspace / "lm")
+    settings = ("--model", workspace / "lm", "--max-new-tokens", 5, "--top-k", 9, "--seed", 1)
+    assert run("generate", "The police", *settings) == 0
+    wanted = lm.generate("The police", max_new_tokens=5, top_k=9, seed=1)
+    assert capfd.readouterr().out == wanted + "\n"
+
+
+@pytest.mark.slow
 def test_step_by_step(workspace, capfd):
     corpus, mine = workspace / "corpus.txt", workspace / "mine"
     split = ("--separator", r"\n\n")
