@@ -4,8 +4,8 @@
 
 The text is karpathy/char-rnn's data/tinyshakespeare/input.txt (1.1 MB). The settings are those of
 nanoGPT's README for a CPU (4 layers, 4 heads, width 128, 64 characters, batch 12, 2000 steps, no
-dropout), where the validation loss is 1.88. The optimizer is ours, not nanoGPT's: twice its learning
-rate, beta2 0.95, embeddings not decayed. With nanoGPT's own, this model reaches 1.884 to 1.905.
+dropout), where the validation loss is 1.88. The optimizer is ours, not nanoGPT's: twice its
+learning rate, beta2 0.95, embeddings not decayed. With nanoGPT's, it reaches 1.884 to 1.905.
 """
 
 import argparse
