@@ -95,7 +95,8 @@ def demo(out="saved_models/demo", vectors_out="embeddings/demo", minutes=5.0, ep
 
     _head(7, "Exporting, and proving that the exports are equal")
     config = lm.model.transformer_config
-    tokens = int(lm.model.optimizer.iterations) * 8 * config.max_length
+    length = min(pipeline.LENGTH, config.max_length)
+    tokens = int(lm.model.optimizer.iterations) * pipeline.BATCH_SIZE * length
     card = CARD.format(
         name=out.name, documents=len(corpus.train), layers=config.num_layers,
         width=config.d_model, heads=config.num_heads, context=config.max_length,

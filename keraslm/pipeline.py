@@ -7,6 +7,8 @@ in plain sight.
 from typing import NamedTuple
 
 SIZE = "nano"
+LENGTH = 256  # tokens of a training row
+BATCH_SIZE = 8
 VOCAB_SIZE = 2048
 PROMPTS = ("The city of", "In 1945 the", "Music is")
 
@@ -49,8 +51,8 @@ def train_gpt(
     *,
     vectors=None,
     size=SIZE,
-    length=256,
-    batch_size=8,
+    length=LENGTH,
+    batch_size=BATCH_SIZE,
     epochs=3,
     learning_rate=2e-3,
     minutes=None,

@@ -41,6 +41,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 REGISTERED = {
     "AttentionMask",
     "BERT",
+    "Dense",
     "FeedForward",
     "GPT",
     "MaskedLMHead",

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from keraslm._files import replaced_folder
 from keraslm.export.conversion import quiet
-from keraslm.export.verification import prove
+from keraslm.export.verification import prove, write_manifest
+from keraslm.generation.sampling import Settings
 
 README = """# A text generator as a TensorFlow SavedModel
 
@@ -65,8 +66,8 @@ def saved_model(lm, path, *, verify="quick"):
             tf.saved_model.save(module, str(new), signatures=signatures)
         text = README.format(version=keraslm.__version__, name=path.name)
         (new / "README.md").write_text(text, encoding="utf-8")
-        if verify:
-            prove(new, lm, name=path)
+        result = prove(new, lm, name=path) if verify else None
+    write_manifest(path, result)
     return path
 
 
@@ -85,10 +86,10 @@ def _module(lm):
 
     def run(text, max_new_tokens, temperature, top_k, top_p, seed):
         ids, pad = left_padded(twin.encode(text), start)
-        new = lm.generator.generate_in_graph(
-            ids, pad, max_new_tokens, config.stop_ids, temperature, top_k, top_p,
-            config.min_p or 0.0, config.repetition_penalty, seed,
-        )  # fmt: skip
+        settings = Settings(
+            temperature, top_k, top_p, config.min_p or 0.0, config.repetition_penalty, seed
+        )
+        new = lm.generator.generate_in_graph(ids, pad, max_new_tokens, config.stop_ids, settings)
         return {"text": tf.strings.join([text, twin.decode(new)])}
 
     def scalar(dtype, name):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from keraslm._files import replaced_file
 from keraslm.export.conversion import check_builtin, conversion_error, in_float32, quiet
-from keraslm.export.verification import prove
+from keraslm.export.verification import prove, write_manifest
 
 PREFILL_LENGTHS = (8, 32, 128)
 
@@ -57,8 +57,8 @@ def tflite(lm, path, *, prefill_lengths=PREFILL_LENGTHS, cache_length=None, veri
     check_builtin(content)
     with replaced_file(path) as new:
         new.write_bytes(content)
-        if verify:
-            prove(new, lm, name=path)
+        result = prove(new, lm, name=path) if verify else None
+    write_manifest(path, result)
     return path
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keraslm._files import replaced_file
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.generator import Generator
 
@@ -91,7 +92,7 @@ def verify(path, lm) -> Verification:
 
 
 def prove(path, lm, name):
-    """Verify ``path`` and note the result in the manifest beside ``name``, its final place.
+    """Verify ``path``, which will be called ``name``.
 
     Raises:
         RuntimeError: the file is not equal.
@@ -101,24 +102,35 @@ def prove(path, lm, name):
         raise RuntimeError(
             f"The export {name} does not give what Keras gives, and was not kept: {result}."
         )
-    write_manifest(path, Path(name), result)
     return result
 
 
-def write_manifest(path, name, result):
-    """Add an export to ``manifest.json`` in its folder."""
-    file = name.parent / "manifest.json"
+def write_manifest(path, result):
+    """Note an export, which is in its place, in ``manifest.json`` of its folder.
+
+    Without a result, what the manifest says of an earlier export of that name is dropped.
+    """
+    file = path.parent / "manifest.json"
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         manifest = {}
+    if result is None:
+        if path.name not in manifest:
+            return
+        del manifest[path.name]
+    else:
+        manifest[path.name] = _entry(path, result)
+    with replaced_file(file) as new:
+        new.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _entry(path, result):
     entry = {"target": result.target, "bytes": result.num_bytes}
-    if Path(path).is_file():
-        entry["sha256"] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    if path.is_file():
+        entry["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     entry["verification"] = dataclasses.asdict(result)
-    manifest[name.name] = entry
-    name.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return entry
 
 
 def _prompts(generator, start):

@@ -139,27 +139,15 @@ class Generator:
         )
         return tokens, log_probs, count
 
-    def generate_in_graph(
-        self,
-        ids,
-        pad,
-        max_new_tokens,
-        stop_ids,
-        temperature,
-        top_k,
-        top_p,
-        min_p,
-        repetition_penalty,
-        seed,
-    ):
+    def generate_in_graph(self, ids, pad, max_new_tokens, stop_ids, settings):
         """`generate` inside a ``tf.function``, with tensors of any shape, for SavedModels.
 
         Args:
             ids: int32 ``(batch, seq)``, padded on the left.
             pad: int32 ``(batch,)``, how much.
-            max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed: scalars;
-                a temperature of 0 is greedy.
+            max_new_tokens: int32 ().
             stop_ids: ints.
+            settings: a `Settings` of scalars; a temperature of 0 is greedy.
 
         Returns:
             ragged int32 ``(batch, None)``: the new tokens.
@@ -172,18 +160,15 @@ class Generator:
             self.model.max_length,
             f"The prompt fills the context of {self.model.max_length} tokens: nothing can follow.",
         )
-        with tf.control_dependencies([full]):
-            room = tf.minimum(max_new_tokens, self.model.max_length - longest)
-        greedy = temperature <= 0.0  # the likeliest is the only one of the top 1
-        settings = Settings(
-            tf.where(greedy, 1.0, temperature),
-            tf.where(greedy, 1, top_k),
-            tf.convert_to_tensor(top_p),
-            tf.constant(float(min_p)),
-            tf.constant(float(repetition_penalty)),
-            seed,
+        with tf.control_dependencies([full]):  # before the model sees positions it does not have
+            ids = tf.identity(ids)
+        room = tf.minimum(max_new_tokens, self.model.max_length - longest)
+        greedy = settings.temperature <= 0.0  # the likeliest is the only one of the top 1
+        method = Method(True, self.model.vocab_size, settings.repetition_penalty != 1.0)
+        settings = settings._replace(
+            temperature=tf.where(greedy, 1.0, settings.temperature),
+            top_k=tf.where(greedy, 1, settings.top_k),
         )
-        method = Method(True, self.model.vocab_size, repetition_penalty != 1.0)
         stop = tf.constant(stop_ids or (-1,), tf.int32)
         tokens, _, counts = self._run(ids, pad, room, stop, settings, method, longest + room, 1)
         return tf.RaggedTensor.from_tensor(tokens, lengths=counts)
