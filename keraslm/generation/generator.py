@@ -11,7 +11,6 @@ from keras import ops
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.sampling import (
     Method,
-    Settings,
     method_of,
     next_token,
     penalise,
