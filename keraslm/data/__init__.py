@@ -6,7 +6,7 @@ Importing this loads neither TensorFlow nor gensim; each is loaded by the functi
 from keraslm.data.cleaning import clean_text, clean_wikitext
 from keraslm.data.masking import MaskedLM, masked_lm_dataset
 from keraslm.data.packing import PackedTokens, TokenStream, encode_documents, pack
-from keraslm.data.readers import read_texts, wikipedia_sample
+from keraslm.data.readers import read_blocks, read_texts, wikipedia_sample
 from keraslm.data.split import split_texts
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "encode_documents",
     "masked_lm_dataset",
     "pack",
+    "read_blocks",
     "read_texts",
     "split_texts",
     "wikipedia_sample",

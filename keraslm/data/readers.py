@@ -78,6 +78,56 @@ def read_texts(
     return _not_blank(_strings(source), "the list of texts")
 
 
+def read_blocks(
+    source: str | os.PathLike | Iterable[str],
+    *,
+    field: str = "text",
+    encoding: str = "utf-8",
+) -> Iterator[str]:
+    """The lines of all documents, in blocks of about a megabyte.
+
+    For what looks at lines and not at documents, such as counting words: a text file of one long
+    document is not held whole, and many short documents come together. Blank documents count.
+
+    Args:
+        source, field, encoding: as in `read_texts`.
+
+    Raises:
+        FileNotFoundError, ValueError: as in `read_texts`.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        yield from _gathered(read_texts(source))
+        return
+    for file in _files(os.fspath(source)):
+        suffix = _suffix(file.name)
+        if suffix.startswith(".xml") or suffix in JSON_LINES:
+            yield from _gathered(_read(file, field, encoding, None))
+            continue
+        rest = ""
+        with COMPRESSED.get(file.suffix.lower(), open)(file, "rb") as stream:
+            for chunk in _decode(stream, file, encoding):
+                lines, newline, end = chunk.rpartition("\n")
+                if newline:
+                    yield rest + lines
+                    rest = end
+                else:
+                    rest += end
+        if rest:
+            yield rest
+
+
+def _gathered(texts):
+    some, size = [], 0
+    for text in texts:
+        some.append(text)
+        size += len(text)
+        if size > CHUNK:
+            yield "\n".join(some)
+            some, size = [], 0
+    if some:
+        yield "\n".join(some)
+
+
 def wikipedia_sample() -> str:
     """Path of the real Wikipedia extract inside the gensim package: 106 articles.
 

@@ -1,6 +1,7 @@
 """Starting a token table from word vectors."""
 
 import hashlib
+import warnings
 from typing import NamedTuple
 
 import keras
@@ -9,17 +10,31 @@ from keras import ops
 
 from keraslm.layers.common import register
 
+MARKERS = "Ġ▁"  # of byte-level BPE and of SentencePiece, at the start of a word
+PADDING = ("", "[PAD]", "<pad>")
+
 
 class Coverage(NamedTuple):
-    """How much of a vocabulary has vectors."""
+    """How much of a vocabulary, and of a text, starts from vectors.
+
+    ``covered`` of ``total`` tokens have one; ``missed`` are the others, the most frequent first if
+    the frequencies are known. ``share_of_text`` is the share of running text that is covered, or
+    None. ``by`` says how many were found in each way.
+    """
 
     covered: int
     total: int
     missed: list[str]
+    by: dict[str, int]
+    share_of_text: float | None = None
 
     def __str__(self):
         share = 100 * self.covered / self.total
         text = f"{self.covered:,} of {self.total:,} tokens ({share:.1f} %) start from a vector"
+        if self.share_of_text is not None:
+            text += f", {100 * self.share_of_text:.1f} % of running text"
+        if len(self.by) > 1:
+            text += f" ({', '.join(f'{n:,} {way}' for way, n in self.by.items())})"
         if self.missed:
             text += f"; without: {', '.join(map(repr, self.missed[:5]))}"
             text += " …" if len(self.missed) > 5 else ""
@@ -30,23 +45,35 @@ class Coverage(NamedTuple):
 class VectorInitializer(keras.initializers.Initializer):
     """Starts an embedding table from word vectors, aligned to a vocabulary.
 
-    Each token takes the vector of the same name; else of the word without its marker (``Ġ``,
-    ``##``, ``▁``); else of the lower-cased word; else a draw with the spread of the vectors found.
-
-    The vectors are centred and scaled together, so that their spread is ``stddev``: a table much
-    wider than the other weights would drown them, and tied logits would start far from zero.
+    For GPT and BERT and for any ``keras.layers.Embedding``. Each token takes the first that there
+    is of: the vector of the same name; of its lower case; of both without the mark of a subword
+    (``Ġ``, ``##``, ``▁``); what FastText makes of its letters; the mean of the known words that
+    it is a part of. The others, and special tokens without a vector of that very name, are drawn
+    with the mean and spread of the vectors found. The row of the padding is zero.
 
     The config leaves the vectors out, so a saved model stays small and loads without them: its
-    table is in its weights. A clone made from the config starts from draws.
+    table is in its weights. A clone made from the config draws, and warns.
 
     Args:
         vectors: gensim ``KeyedVectors``, or a dict of arrays, one width for all.
-        vocabulary: a `keraslm.tokenizers.Tokenizer` or the list of tokens by id.
-        stddev: spread of the table; ``None`` leaves the vectors as they are.
-        seed: of the draws.
+        vocabulary: a `keraslm.tokenizers.Tokenizer`, or the list of tokens by id (as
+            ``keras.layers.TextVectorization.get_vocabulary()`` gives it).
+        scale: a number: the spread (standard deviation) of the table, after centring: the
+            default suits transformers, where a table much wider than the other weights would
+            drown them and tied logits would start far from zero. ``"unit"``: rows of length 1.
+            ``"raw"``: the vectors as they are.
+        padding: id of the padding token, whose row becomes zero; default: the one called
+            ``""``, ``"[PAD]"`` or ``"<pad>"``.
+        subwords: give subwords that have no vector the mean of the words that they are part of.
+        frequencies: token to count in some text, to tell how much of the text is covered.
+        projection: if the table is narrower than the vectors, their main components (PCA); if it
+            is wider, a random rotation, which keeps all angles. False: an error instead.
+        seed: of the draws and the rotation.
+        name: of the vectors, for the config.
 
     Raises:
-        ValueError: no token has a vector, or the table asked for has another shape.
+        ValueError: no token has a vector; a vector is NaN; the table has another number of rows,
+            or another width with ``projection=False``.
 
     Example:
         >>> start = keraslm.embeddings.VectorInitializer(vectors, tokenizer)
@@ -54,57 +81,207 @@ class VectorInitializer(keras.initializers.Initializer):
         >>> gpt = keraslm.models.GPT(tokenizer.vocab_size, embeddings_initializer=start)
     """
 
-    def __init__(self, vectors=None, vocabulary=None, *, stddev=0.02, seed=0, source=None):
-        self.stddev = stddev
+    def __init__(
+        self, vectors=None, vocabulary=None, *, scale=0.02, padding=None, subwords=True,
+        frequencies=None, projection=True, seed=0, name=None, source=None,
+    ):  # fmt: skip
+        if scale not in ("raw", "unit") and not (
+            isinstance(scale, (int, float)) and not isinstance(scale, bool) and scale > 0
+        ):
+            raise ValueError(f"scale must be 'raw', 'unit' or a positive number; received {scale}.")
+        self.scale = scale
+        self.projection = projection
         self.seed = seed
-        self.source = source
-        self.table = None
+        self.name = name
+        self.source = dict(source or {})  # hash, mean and spread, for a clone
         self.coverage = None
+        self._found = None
         if vectors is not None:
-            tokens = list(getattr(vocabulary, "vocabulary", vocabulary or ()))
-            if not tokens:
-                raise ValueError("vocabulary is empty: give a tokenizer or the list of tokens.")
-            self.table, self.coverage = self._align(vectors, tokens)
-            self.source = hashlib.sha256(self.table.tobytes()).hexdigest()[:16]
+            self._align(vectors, vocabulary, padding, subwords, frequencies)
 
-    def _align(self, vectors, tokens):
-        known = getattr(vectors, "key_to_index", vectors)
-        keys = [_find(token, known) for token in tokens]
-        hits = [i for i, key in enumerate(keys) if key is not None]
+    def _align(self, vectors, vocabulary, padding, subwords, frequencies):
+        tokens = list(getattr(vocabulary, "vocabulary", vocabulary or ()))
+        if not tokens:
+            raise ValueError("vocabulary is empty: give a tokenizer or the list of tokens.")
+        special = _special(tokens)
+        if padding is None:
+            padding = next((tokens.index(name) for name in PADDING if name in tokens), None)
+        if padding is not None:
+            special.add(padding)
+        lookup = _Lookup(vectors, subwords, tokens, special)
+        ways, found = lookup.all()
+        hits = [i for i, way in enumerate(ways) if way]
         if not hits:
             raise ValueError(
                 f"None of the {len(tokens)} tokens has a vector. Were the vectors trained on "
                 "another kind of token?"
             )
-        found = np.stack([np.asarray(vectors[keys[i]], "float32") for i in hits])
-        spread = float(found.std())
-        if self.stddev is not None:
-            # Centred first: what all vectors have in common tells none from another.
-            found = found - found.mean(axis=0)
-            found *= self.stddev / (float(found.std()) or 1.0)
-            spread = self.stddev
-        table = np.random.default_rng(self.seed).normal(0.0, spread, (len(tokens), found.shape[1]))
-        table[hits] = found
-        missed = [token for token, key in zip(tokens, keys, strict=True) if key is None]
-        return table.astype("float32"), Coverage(len(hits), len(tokens), missed)
+        rows = np.stack([found[i] for i in hits])
+        if not np.isfinite(rows).all():
+            bad = tokens[hits[int((~np.isfinite(rows)).any(axis=1).argmax())]]
+            raise ValueError(f"The vector for the token {bad!r} is not finite. Remove it.")
+        self._found, self._hits, self._padding, self._size = rows, hits, padding, len(tokens)
+        self.coverage = _coverage(tokens, ways, special, frequencies, lookup.known)
+        digest = hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
+        table = self._scaled(rows)
+        self.source = {
+            "hash": digest[:16],
+            "mean": float(table.mean()),
+            "stddev": float(table.std()),
+        }
 
     def __call__(self, shape, dtype=None):
         shape = tuple(shape)
-        if self.table is None:
-            spread = 0.02 if self.stddev is None else self.stddev
-            return keras.random.normal(shape, 0.0, spread, dtype, seed=self.seed)
-        if shape != self.table.shape:
-            raise ValueError(
-                f"The vectors make a table of shape {self.table.shape}; received {shape}. "
-                "Train vectors with vector_size=d_model and give the model's own tokenizer."
+        if self._found is None:
+            warnings.warn(
+                "This VectorInitializer was made from a config, which has no vectors: the table is "
+                "drawn with their mean and spread. Load weights, or give vectors again.",
+                stacklevel=2,
             )
-        return ops.convert_to_tensor(self.table, dtype or "float32")
+            stddev = self.source.get("stddev", self.scale if self._is_number() else 0.02)
+            return keras.random.normal(
+                shape, self.source.get("mean", 0.0), stddev, dtype, seed=self.seed
+            )
+        if shape[0] != self._size or len(shape) != 2:
+            raise ValueError(
+                f"The vectors make a table of {self._size} rows; received the shape {shape}. Give "
+                "the model's own tokenizer or vocabulary."
+            )
+        return ops.convert_to_tensor(self.table(shape[1]), dtype or "float32")
+
+    def table(self, width=None):
+        """The table, float32 ``(vocab_size, width)``; default the width of the vectors."""
+        rows = self._found
+        if width not in (None, rows.shape[1]):
+            if not self.projection:
+                raise ValueError(
+                    f"The vectors are {rows.shape[1]} wide, the table {width}. Train vectors with "
+                    f"vector_size={width}, or allow the projection."
+                )
+            rows = _projected(rows, width, self.seed)
+        rows = self._scaled(rows)
+        rng = np.random.default_rng(self.seed)
+        # Drawn around the mean vector, so that no token stands out by having had none.
+        table = rng.normal(rows.mean(axis=0), rows.std(axis=0), (self._size, rows.shape[1]))
+        if self.scale == "unit":
+            table /= np.linalg.norm(table, axis=1, keepdims=True)
+        table[self._hits] = rows
+        if self._padding is not None:
+            table[self._padding] = 0.0
+        return table.astype("float32")
+
+    def _scaled(self, rows):
+        if self.scale == "raw":
+            return rows
+        if self.scale == "unit":
+            return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        rows = rows - rows.mean(axis=0)  # what all have in common tells none from another
+        return rows * (self.scale / (float(rows.std()) or 1.0))
+
+    def _is_number(self):
+        return not isinstance(self.scale, str)
 
     def get_config(self):
-        return {"stddev": self.stddev, "seed": self.seed, "source": self.source}
+        return {
+            "scale": self.scale,
+            "projection": self.projection,
+            "seed": self.seed,
+            "name": self.name,
+            "source": self.source,
+        }
 
 
-def _find(token, known):
-    """The key under which ``known`` has a vector for the token, or None."""
-    bare = token.removeprefix("##").lstrip("Ġ▁")
-    return next((key for key in (token, bare, bare.lower()) if key and key in known), None)
+def _special(tokens):
+    """Ids of tokens such as ``[UNK]``, ``<s>`` and ``<|endoftext|>``."""
+    pairs = {"[": "]", "<": ">"}
+    return {i for i, t in enumerate(tokens) if len(t) > 2 and t[-1] == pairs.get(t[0])}
+
+
+def _projected(rows, width, seed):
+    """Rows of another width: the main components, or a rotation into more dimensions."""
+    size = rows.shape[1]
+    if width < size:
+        centred = rows - rows.mean(axis=0)
+        _, basis = np.linalg.eigh(centred.T @ centred)
+        return rows @ basis[:, ::-1][:, :width]
+    rng = np.random.default_rng(seed)
+    rotation, _ = np.linalg.qr(rng.normal(size=(width, size)))
+    return (rows @ rotation.T).astype("float32")
+
+
+class _Lookup:
+    """Finds a vector for each token, one way after another."""
+
+    def __init__(self, vectors, subwords, tokens, special):
+        self.vectors, self.tokens, self.special = vectors, tokens, special
+        self.known = getattr(vectors, "key_to_index", vectors)
+        self.guesses = hasattr(vectors, "vectors_ngrams")
+        self.subwords = subwords
+
+    def all(self):
+        """For each token how it was found, or None, and its vector."""
+        ways, found = [], []
+        for i, token in enumerate(self.tokens):
+            way, key = self._key(token, i in self.special)
+            ways.append(way)
+            found.append(None if way is None else np.asarray(self.vectors[key], "float32"))
+        if self.subwords:
+            self._from_words(ways, found)
+        return ways, found
+
+    def _key(self, token, special):
+        if special:  # "[SEP]" is not about the word "sep"
+            return ("by name", token) if token in self.known else (None, None)
+        bare = token.removeprefix("##").lstrip(MARKERS)
+        for way, key in (
+            ("by name", token),
+            ("in lower case", token.lower()),
+            ("without a mark", bare),
+            ("without a mark", bare.lower()),
+        ):
+            if key and key in self.known:
+                return way, key
+        if self.guesses and bare:
+            return "from letters", bare
+        return None, None
+
+    def _from_words(self, ways, found):
+        """The mean of the words that begin with a token (or, after ``##``, hold it later on)."""
+        starts, insides = {}, {}
+        for i, token in enumerate(self.tokens):
+            bare = token.removeprefix("##").lstrip(MARKERS).lower()
+            if ways[i] is None and i not in self.special and len(bare) > 1 and bare.isalpha():
+                (insides if token.startswith("##") else starts).setdefault(bare, []).append(i)
+        if not starts and not insides:
+            return
+        longest = max(map(len, [*starts, *insides]))
+        sums: dict[int, list] = {}
+        for word in self.known:
+            lower = word.lstrip(MARKERS).lower()
+            ids = [i for end in range(2, min(len(lower), longest + 1))
+                   for i in starts.get(lower[:end], ())]  # fmt: skip
+            if insides:
+                parts = {lower[a:b] for a in range(1, len(lower) - 1)
+                         for b in range(a + 2, min(len(lower), a + longest) + 1)}  # fmt: skip
+                ids += [i for part in parts for i in insides.get(part, ())]
+            for i in ids:
+                total = sums.setdefault(i, [0.0, 0])
+                total[0] = total[0] + np.asarray(self.vectors[word], "float32")
+                total[1] += 1
+        for i, (total, count) in sums.items():
+            ways[i], found[i] = "from words", total / count
+
+
+def _coverage(tokens, ways, special, frequencies, known):
+    by: dict[str, int] = {}
+    for way in ways:
+        if way:
+            by[way] = by.get(way, 0) + 1
+    missed = [token for token, way in zip(tokens, ways, strict=True) if way is None]
+    share = None
+    if frequencies:
+        counts = [frequencies.get(token, 0) for token in tokens]
+        total = sum(counts)
+        share = sum(n for n, way in zip(counts, ways, strict=True) if way) / total if total else None
+        missed.sort(key=lambda token: -frequencies.get(token, 0))
+    return Coverage(sum(map(bool, ways)), len(tokens), missed, by, share)

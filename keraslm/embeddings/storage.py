@@ -7,55 +7,134 @@ import numpy as np
 
 from keraslm._files import replaced_folder
 
+NGRAMS = ("min_n", "max_n", "bucket")
 
-def save_vectors(vectors, folder, recipe=None):
+
+def save_vectors(vectors, folder, recipe=None, *, card=None, dtype="float32"):
     """Write gensim ``KeyedVectors`` to a folder, whole or not at all.
+
+    The n-gram vectors of FastText and the frequencies of the words are kept too.
 
     Args:
         vectors: ``KeyedVectors``.
         folder: replaced if it is there.
         recipe: JSON-ready facts on how they were made.
+        card: text of a ``README.md``.
+        dtype: ``"float32"``, or ``"float16"`` for half the size.
 
     Returns:
         the folder's ``Path``.
+
+    Raises:
+        ValueError: a word with a line break, or vectors that are not finite.
+
+    Example:
+        >>> save_vectors(vectors, "embeddings/mine", {"corpus": "my letters"})
     """
     words = vectors.index_to_key
     if any("\n" in word for word in words):
         raise ValueError("A word holds a line break, which vocabulary.txt cannot keep.")
+    check_vectors(vectors.vectors, words, "The vectors")
     with replaced_folder(folder) as new:
-        np.save(new / "vectors.npy", vectors.vectors.astype("float32"), allow_pickle=False)
-        (new / "vocabulary.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
         facts = {"num_words": len(words), "vector_size": vectors.vector_size, **(recipe or {})}
+        np.save(new / "vectors.npy", np.asarray(vectors.vectors, dtype), allow_pickle=False)
+        (new / "vocabulary.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+        if "count" in vectors.expandos:
+            np.save(new / "counts.npy", vectors.expandos["count"], allow_pickle=False)
+        if hasattr(vectors, "vectors_ngrams"):
+            facts["fasttext"] = {name: getattr(vectors, name) for name in NGRAMS}
+            for name in ("vectors_vocab", "vectors_ngrams"):
+                np.save(new / f"{name}.npy", getattr(vectors, name).astype(dtype))
         (new / "recipe.json").write_text(
             json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
+        if card is not None:
+            (new / "README.md").write_text(card, encoding="utf-8")
     return Path(folder)
 
 
-def load_vectors(folder):
-    """Read what `save_vectors` wrote, as gensim ``KeyedVectors``.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: the files do not belong together.
-    """
-    from gensim.models import KeyedVectors
-
+def load_folder(folder, limit=None, mmap=False):
+    """Read what `save_vectors` wrote; see `load_vectors`."""
     folder = Path(folder)
     for name in ("vectors.npy", "vocabulary.txt"):
         if not (folder / name).is_file():
             raise FileNotFoundError(
-                f"No vectors in {folder}: {name} is missing. Train some with 'keraslm embed'."
+                f"No vectors in {folder}: {name} is missing. Train some with 'keraslm embed train'."
             )
     words = (folder / "vocabulary.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    try:
-        table = np.load(folder / "vectors.npy", allow_pickle=False)
-    except ValueError as error:
-        raise ValueError(f"{folder / 'vectors.npy'} is not a readable array: {error}") from error
+    table = _array(folder / "vectors.npy", mmap)
     if table.ndim != 2 or len(table) != len(words):
         raise ValueError(
             f"{folder} is damaged: {len(words)} words, vectors of shape {table.shape}."
         )
-    vectors = KeyedVectors(table.shape[1], count=0)
-    vectors.add_vectors(words, table)
+    facts = _recipe(folder)
+    counts = folder / "counts.npy"
+    vectors = keyed(
+        words[:limit],
+        table[:limit],
+        _array(counts, False)[:limit] if counts.is_file() else None,
+        facts.get("fasttext"),
+    )
+    if "fasttext" in facts:
+        vectors.vectors_vocab = _array(folder / "vectors_vocab.npy", mmap)[:limit]
+        vectors.vectors_ngrams = _array(folder / "vectors_ngrams.npy", mmap)
+        vectors.recalc_char_ngram_buckets()
     return vectors
+
+
+def _recipe(folder):
+    file = folder / "recipe.json"
+    if not file.is_file():
+        return {}
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged: {error}. Write the vectors again.") from error
+
+
+def _array(path, mmap):
+    try:
+        table = np.load(path, allow_pickle=False, mmap_mode="r" if mmap else None)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is not a readable array: {error}") from error
+    # gensim computes in float32.
+    return table if table.dtype in (np.float32, np.int64) else table.astype("float32")
+
+
+def keyed(words, table, counts=None, fasttext=None):
+    """gensim ``KeyedVectors`` around a table, which is not copied.
+
+    Args:
+        words: in the order of the rows; none twice.
+        table: float32 ``(num_words, vector_size)``.
+        counts: int64 ``(num_words,)``, how frequent they are.
+        fasttext: ``min_n``, ``max_n`` and ``bucket``, for ``FastTextKeyedVectors``.
+    """
+    from gensim.models import KeyedVectors
+    from gensim.models.fasttext import FastTextKeyedVectors
+
+    width = table.shape[1]
+    vectors = FastTextKeyedVectors(width, **fasttext) if fasttext else KeyedVectors(width, count=0)
+    vectors.index_to_key = list(words)
+    vectors.key_to_index = {word: i for i, word in enumerate(vectors.index_to_key)}
+    if len(vectors.key_to_index) != len(words):
+        seen: set[str] = set()
+        twice = next(word for word in words if word in seen or seen.add(word))  # type: ignore[func-returns-value]
+        raise ValueError(f"The word {twice!r} has two vectors. Remove one.")
+    vectors.vectors = table
+    vectors.next_index = len(words)
+    if counts is not None:
+        vectors.expandos["count"] = np.asarray(counts, np.int64)
+    return vectors
+
+
+def check_vectors(table, words, name):
+    """Raise a ValueError for a table with NaN or infinity, naming the first word."""
+    # The sum of a row is finite if its values are (unless it overflows, which no vector does).
+    bad = ~np.isfinite(np.asarray(table).sum(axis=1, dtype=np.float64))
+    if bad.any():
+        word = words[int(bad.argmax())]
+        raise ValueError(
+            f"{name} have NaN or infinite values, first for the word {word!r}. Train again with a "
+            "smaller learning_rate, or remove those words."
+        )

@@ -1,35 +1,49 @@
-"""Word2Vec through gensim, on words or on the model's own tokens."""
+"""Word2Vec and FastText through gensim."""
 
+import collections
+import os
+import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from keraslm.embeddings.sentences import END, Sentences
 
-# gensim silently drops what goes beyond 10,000 tokens of a sentence.
+# gensim drops what goes beyond 10,000 tokens of a sentence.
 LONGEST_SENTENCE = 10_000
 
 
 def train_word2vec(
-    sentences: Iterable[Sequence[str]],
-    vector_size: int = 192,
+    corpus,
+    vector_size: int = 100,
     *,
+    unit="words",
+    lower: bool | None = None,
     epochs: int = 5,
     window: int = 5,
-    min_count: int = 2,
+    min_count: int = 5,
+    max_size: int | None = None,
     skip_gram: bool = False,
-    workers: int = 2,
+    negative: int = 5,
+    learning_rate: float | None = None,
+    workers: int | None = None,
     seed: int = 0,
     report=None,
 ):
     """Train Word2Vec (Mikolov et al. 2013) and return gensim ``KeyedVectors``.
 
+    The corpus is tokenised once, into a temporary file, so it may be larger than memory.
+
     Args:
-        sentences: lists of tokens, words or whatever a tokenizer calls its tokens; read once per
-            epoch, so a list or another iterable that can be read again.
+        corpus: a path, texts, or token lists: see `Sentences`.
         vector_size: width; a model's ``d_model`` if the vectors are to start its token table.
+        unit: ``"words"``, ``"whitespace"``, ``"characters"``, ``"jieba"``, or a tokenizer.
+        lower: lower-case first; default: for words only.
         epochs: passes over the text.
         window: tokens looked at on each side.
         min_count: rarer tokens get no vector.
+        max_size: so many of the most frequent tokens get one.
         skip_gram: skip-gram instead of CBOW.
-        workers: threads; with more than one, two runs differ slightly.
+        negative: negative samples for each token.
+        learning_rate: of the start; default gensim's (0.025; FastText 0.025).
+        workers: threads; default all cores. With more than one, two runs differ slightly.
         seed: of the starting vectors.
         report: called with one line of text after each epoch.
 
@@ -41,60 +55,144 @@ def train_word2vec(
         >>> vectors.most_similar("be")
     """
     from gensim.models import Word2Vec
-    from gensim.models.callbacks import CallbackAny2Vec
 
-    class Report(CallbackAny2Vec):
-        """Loss and speed after each epoch."""
-
-        def __init__(self):
-            self.epoch, self.before, self.started = 0, 0.0, time.perf_counter()
-
-        def on_epoch_begin(self, model):
-            self.started = time.perf_counter()
-
-        def on_epoch_end(self, model):
-            self.epoch += 1
-            loss = model.get_latest_training_loss()
-            speed = model.corpus_total_words / (time.perf_counter() - self.started)
-            report(
-                f"epoch {self.epoch}/{epochs}: loss {loss - self.before:,.0f}, "
-                f"{speed:,.0f} tokens/s"
-            )
-            self.before = loss
-
-    model = Word2Vec(
-        vector_size=vector_size,
-        window=window,
-        min_count=min_count,
-        sg=int(skip_gram),
-        workers=workers,
-        seed=seed,
-        compute_loss=report is not None,
-    )
-    pieces = _Pieces(sentences)
-    model.build_vocab(pieces)
-    if not model.wv.key_to_index:
-        raise ValueError(
-            f"No token occurs min_count={min_count} times: nothing to train vectors on. "
-            "Give more text or a smaller min_count."
-        )
-    model.train(
-        pieces,
-        total_examples=model.corpus_count,
-        epochs=epochs,
-        compute_loss=report is not None,
-        callbacks=[Report()] if report else (),
-    )
+    options = {"compute_loss": report is not None}
+    model = _train(
+        Word2Vec, corpus, unit, lower, report, epochs, options, vector_size=vector_size,
+        window=window, min_count=min_count, max_final_vocab=max_size, sg=int(skip_gram),
+        negative=negative, alpha=learning_rate or 0.025, workers=workers, seed=seed,
+    )  # fmt: skip
     return model.wv
 
 
-class _Pieces:
-    """Sentences cut to what gensim reads of one."""
+def train_fasttext(
+    corpus,
+    vector_size: int = 100,
+    *,
+    unit="words",
+    lower: bool | None = None,
+    epochs: int = 5,
+    window: int = 5,
+    min_count: int = 5,
+    max_size: int | None = None,
+    skip_gram: bool = False,
+    negative: int = 5,
+    learning_rate: float | None = None,
+    min_n: int = 3,
+    max_n: int = 6,
+    bucket: int = 200_000,
+    workers: int | None = None,
+    seed: int = 0,
+    report=None,
+):
+    """Train FastText (Bojanowski et al. 2017) and return gensim ``FastTextKeyedVectors``.
 
-    def __init__(self, sentences):
-        self.sentences = sentences
+    They give a vector to words that were never seen, from the letters in them.
 
-    def __iter__(self):
-        for sentence in self.sentences:
-            for start in range(0, len(sentence), LONGEST_SENTENCE):
-                yield sentence[start : start + LONGEST_SENTENCE]
+    Args:
+        min_n, max_n: shortest and longest run of letters that has a vector.
+        bucket: how many such vectors there are; runs of letters share them by their hash. Each
+            takes ``4 * vector_size`` bytes. (gensim's default is 2,000,000.)
+        others: as in `train_word2vec`. gensim tells no loss of FastText.
+
+    Raises:
+        ValueError: no token occurs ``min_count`` times, or a token holds white space.
+
+    Example:
+        >>> vectors = train_fasttext(["to be or not to be"] * 20, 16)
+        >>> vectors["unseen"].shape
+        (16,)
+    """
+    from gensim.models import FastText
+
+    model = _train(
+        FastText, corpus, unit, lower, report, epochs, {}, vector_size=vector_size,
+        window=window, min_count=min_count, max_final_vocab=max_size, sg=int(skip_gram),
+        negative=negative, alpha=learning_rate or 0.025, workers=workers, seed=seed, min_n=min_n,
+        max_n=max_n, bucket=bucket,
+    )  # fmt: skip
+    return model.wv
+
+
+def _train(
+    make, corpus, unit, lower, report, epochs, options, *, min_count, workers, **settings
+):
+    sentences = Sentences(corpus, unit, lower)
+    workers = workers or os.cpu_count() or 1
+    # gensim reads such a file without Python, on all threads; token lists it reads on one.
+    with tempfile.TemporaryDirectory(prefix="keraslm-") as folder:
+        file = os.path.join(folder, "corpus.txt")
+        names = _write(sentences, file, by_number=make.__name__ == "Word2Vec")
+        if not os.path.getsize(file):
+            raise ValueError("The corpus has no tokens. Give some text.")
+        model = make(min_count=min_count, workers=workers, **settings)
+        model.build_vocab(corpus_file=file)
+        if not model.wv.key_to_index:
+            raise ValueError(
+                f"No token occurs min_count={min_count} times: nothing to train vectors on. "
+                "Give more text or a smaller min_count."
+            )
+        model.train(
+            corpus_file=file,
+            total_examples=model.corpus_count,
+            total_words=model.corpus_total_words,
+            epochs=epochs,
+            callbacks=[_progress(report, epochs)] if report else (),
+            **options,
+        )
+    if names:
+        wv = model.wv
+        wv.index_to_key = [names[int(number)] for number in wv.index_to_key]
+        wv.key_to_index = {name: i for i, name in enumerate(wv.index_to_key)}
+    return model
+
+
+def _write(sentences: Sentences, path, by_number) -> list[str]:
+    """The corpus as gensim reads it, a sentence a line. Returns the tokens by number.
+
+    Word2Vec takes tokens as numbers, so that any token can stand in a file of words and lines.
+    FastText looks into them, so they must stand there as they are.
+    """
+    names: collections.defaultdict[str, str] = collections.defaultdict()
+    names.default_factory = lambda: str(len(names))
+    name = names.__getitem__
+    names[END] = "\n"
+    with open(path, "w", encoding="utf-8") as file:
+        for block in sentences.blocks():
+            if by_number:
+                block = map(name, block)
+            elif (bad := next((t for t in set(block) if t.split() != [t]), None)) is not None:
+                raise ValueError(f"The token {bad!r} holds white space, which FastText splits.")
+            lines = " ".join(block).replace(END, "\n")
+            for line in lines.split("\n"):
+                if len(line) > LONGEST_SENTENCE:
+                    tokens = line.split()
+                    starts = range(0, len(tokens), LONGEST_SENTENCE)
+                    line = "\n".join(" ".join(tokens[i : i + LONGEST_SENTENCE]) for i in starts)
+                if line and not line.isspace():
+                    file.write(line + "\n")
+    return list(names) if by_number else []
+
+
+def _progress(report, epochs):
+    from gensim.models.callbacks import CallbackAny2Vec
+
+    class Progress(CallbackAny2Vec):
+        """Loss and speed after each epoch."""
+
+        def __init__(self):
+            self.epoch, self.started = 0, 0.0
+
+        def on_epoch_begin(self, model):
+            self.started = time.perf_counter()
+            model.running_training_loss = 0.0  # gensim sums in float32, which stops growing
+
+        def on_epoch_end(self, model):
+            self.epoch += 1
+            words = model.corpus_total_words
+            speed = words / (time.perf_counter() - self.started)
+            loss = getattr(model, "running_training_loss", 0.0)
+            told = f"loss {loss / words:.3f} a token, " if loss else ""
+            report(f"epoch {self.epoch}/{epochs}: {told}{speed:,.0f} tokens/s")
+
+    return Progress()

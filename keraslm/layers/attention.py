@@ -175,12 +175,16 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def _attend(self, queries, keys, values, penalty, training):
         """Weighted values ``(B, T, H·D)`` and the weights, float32 ``(B, H, T, S)``."""
-        length = _length(queries)
+        length, one_token = _length(queries), queries.shape[2] == 1
         groups = self.num_heads // self.num_kv_heads
         queries = queries * (self.head_dim**-0.5)
         if groups > 1:  # the query heads of one group stand one below the other
             queries = ops.reshape(queries, (-1, self.num_kv_heads, groups * length, self.head_dim))
-        scores = ops.matmul(queries, ops.transpose(ops.cast(keys, queries.dtype), (0, 1, 3, 2)))
+        keys = ops.cast(keys, queries.dtype)
+        if one_token:  # turn the one query, not the whole cache
+            scores = _turned(ops.matmul(keys, _turned(queries)))
+        else:
+            scores = ops.matmul(queries, _turned(keys))
         scores = ops.cast(scores, "float32")
         if groups > 1:
             scores = ops.reshape(scores, (-1, self.num_heads, length, _length(keys)))
@@ -252,6 +256,11 @@ class MultiHeadAttention(keras.layers.Layer):
             and keras.initializers.serialize(self.output_initializer),
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
         }
+
+
+def _turned(x):
+    """``(…, A, B)`` → ``(…, B, A)``."""
+    return ops.transpose(x, (0, 1, 3, 2))
 
 
 def _length(x):

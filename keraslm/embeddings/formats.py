@@ -1,0 +1,280 @@
+"""The files that others keep vectors in: word2vec, GloVe, fastText, compressed or not."""
+
+import gzip
+import hashlib
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from keraslm._files import replaced_file
+from keraslm.embeddings.storage import check_vectors, keyed, load_folder, save_vectors
+
+FORMATS = ("folder", "word2vec", "word2vec-binary", "glove", "fasttext")
+LINES = 2000  # parsed at once
+
+
+def load_vectors(path, format=None, *, limit=None, mmap=False, cache=False):
+    """Read word vectors, as gensim ``KeyedVectors``.
+
+    Args:
+        path: a folder from `save_vectors`; or a file, compressed with gzip or not.
+        format: ``"folder"``; ``"word2vec"`` (text, the first line has the sizes; fastText's
+            ``.vec`` too); ``"glove"`` (the same without that line); ``"word2vec-binary"``;
+            ``"fasttext"`` (fastText's ``.bin``); ``"pickle"`` (what gensim's own ``save`` wrote:
+            only from someone you trust, for a pickle may run any program). Default: told from the
+            file, never a pickle.
+        limit: read the first words only: the most frequent, as these files are sorted.
+        mmap: leave a folder's vectors on disk until they are used.
+        cache: keep a fast copy of a text file in ``~/.cache/keraslm`` (or ``KERASLM_CACHE``) and
+            read that from the second time on. ``True``, or a folder.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: an unknown format, a damaged file, NaN, a word twice.
+
+    Example:
+        >>> vectors = load_vectors("glove.6B.50d.txt", limit=100_000, cache=True)
+        >>> vectors.most_similar("frog")
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"No file or folder {path}. Train vectors with 'keraslm embed'.")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be a positive whole number; received {limit!r}.")
+    format = _format(path) if format is None else format
+    if format == "folder":
+        return load_folder(path, limit, mmap)
+    if format in ("word2vec", "glove"):
+        return _cached(path, format, limit, cache) if cache else _read_text(path, format, limit)
+    if format in ("word2vec-binary", "fasttext", "pickle"):
+        return _through_gensim(path, format, limit)
+    raise ValueError(f"format must be one of {', '.join(FORMATS)}; received {format!r}.")
+
+
+def write_vectors(vectors, path, format=None):
+    """Write vectors for other programs.
+
+    Args:
+        vectors: ``KeyedVectors``.
+        path: the file, gzipped if it ends in ``.gz``; or a folder.
+        format: ``"folder"``, ``"word2vec"``, ``"word2vec-binary"``, ``"glove"``, ``"fasttext"``
+            (``.bin``, of ``FastTextKeyedVectors``). Default: ``.vec`` word2vec, ``.bin`` fastText if
+            they are that, else binary word2vec, ``.txt`` GloVe, without a suffix a folder.
+
+    Returns:
+        the ``Path``.
+
+    Raises:
+        ValueError: an unknown format; a word with white space, which that format cannot keep.
+    """
+    path = Path(path)
+    is_fasttext = hasattr(vectors, "vectors_ngrams")
+    if format is None:
+        suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+        binary = "fasttext" if is_fasttext else "word2vec-binary"
+        by_suffix = {".vec": "word2vec", ".bin": binary, ".txt": "glove", "": "folder"}
+        format = by_suffix.get(suffix)
+    if format not in FORMATS:
+        raise ValueError(
+            f"format must be one of {', '.join(FORMATS)}; received {format!r} for {path.name}."
+        )
+    if format == "folder":
+        return save_vectors(vectors, path)
+    if format == "fasttext" and not is_fasttext:
+        raise ValueError("These vectors have no n-grams, so there is no fastText .bin of them.")
+    check_vectors(vectors.vectors, vectors.index_to_key, "The vectors")
+    # GloVe's own vectors have words with spaces in them, but no other program reads them.
+    bad = next((w for w in vectors.index_to_key if w.split() != [w]), None)
+    if bad is not None:
+        raise ValueError(f"The word {bad!r} has white space. Save the vectors to a folder.")
+    with replaced_file(path) as new:
+        _write(vectors, new, format, gzip.open if path.suffix == ".gz" else open)
+    return path
+
+
+def _write(vectors, file, format, open_file):
+    if format == "fasttext":
+        _write_fasttext(vectors, file)
+        return
+    with open_file(file, "wb") as stream:
+        if format != "glove":
+            stream.write(f"{len(vectors.vectors)} {vectors.vector_size}\n".encode())
+        for word, row in zip(vectors.index_to_key, vectors.vectors, strict=True):
+            stream.write(word.encode() + b" ")
+            if format == "word2vec-binary":
+                stream.write(row.astype("<f4").tobytes() + b"\n")
+            else:
+                # The shortest digits that give the same float32 back.
+                stream.write(" ".join(map(str, row.astype("f4"))).encode() + b"\n")
+
+
+def _write_fasttext(vectors, file):
+    """fastText's own format keeps a whole model; the part that is not vectors is left at zero."""
+    from gensim.models import FastText
+    from gensim.models.fasttext import save_facebook_model
+
+    model = FastText(
+        vector_size=vectors.vector_size, min_n=vectors.min_n, max_n=vectors.max_n,
+        bucket=vectors.bucket,
+    )  # fmt: skip
+    model.wv = vectors
+    model.syn1neg = np.zeros_like(vectors.vectors)
+    model.corpus_total_words = int(vectors.expandos["count"].sum())
+    save_facebook_model(model, str(file))
+
+
+# === Which format ===
+
+
+def _format(path):
+    if path.is_dir():
+        return "folder"
+    try:
+        with _open(path) as stream:
+            head = stream.read(4096)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is a damaged .gz file: {error}.") from error
+    first = head.split(b"\n", 1)[0].split()
+    sizes = len(first) == 2 and all(part.isdigit() for part in first)
+    if head[:1] == b"\x80":
+        raise ValueError(
+            f"{path} is a pickle, which may run any program when it is read. If you trust where "
+            "it comes from, say format='pickle'."
+        )
+    if int.from_bytes(head[:4], "little") == 793712314:  # fastText's magic number
+        return "fasttext"
+    if sizes:
+        return "word2vec-binary" if _is_binary(head.split(b"\n", 1)[1]) else "word2vec"
+    if _is_binary(head) or not first:
+        raise ValueError(
+            f"{path} holds no word vectors in a known format ({', '.join(FORMATS)}). Say which "
+            "with format=."
+        )
+    return "glove"
+
+
+def _is_binary(part):
+    """Whether bytes after a header are not lines of a word and decimal numbers."""
+    line = part.split(b"\n", 1)[0]
+    try:
+        for number in line.split(b" ")[1:-1]:  # the last may be cut off
+            float(number)
+    except ValueError:
+        # A word of several parts, or not text at all.
+        return bool(line.translate(None, bytes(range(32, 127)) + b"\t\r")) and b"\0" in part
+    return b"\0" in part
+
+
+def _open(path):
+    return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
+
+
+# === Text ===
+
+
+def _read_text(path, format, limit):
+    """Lines of a word and numbers, many at a time."""
+    words: list[str] = []
+    tables: list[np.ndarray] = []
+    declared = None
+    width = 0
+    try:
+        with _open(path) as stream:
+            if format == "word2vec":
+                declared, width = (int(n) for n in stream.readline().split())
+            while limit is None or len(words) < limit:
+                room = LINES if limit is None else min(LINES, limit - len(words))
+                lines = [line for _, line in zip(range(room), stream, strict=False)]
+                if not lines:
+                    break
+                width = width or _width(lines)
+                some, table = _parse(lines, width, path, len(words) + 1)
+                words += some
+                tables.append(table)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is a damaged .gz file: {error}.") from error
+    if not words:
+        raise ValueError(f"{path} holds no vectors.")
+    if declared is not None and len(words) != min(declared, limit or declared):
+        raise ValueError(
+            f"{path} says that it has {declared:,} vectors, but {len(words):,} are there. Fetch it "
+            "again."
+        )
+    table = np.concatenate(tables)
+    check_vectors(table, words, f"The vectors of {path}")
+    return keyed(words, table)
+
+
+def _width(lines):
+    """How many numbers end each of the lines: what most of them have after the first space."""
+    counts = [line.strip().count(b" ") for line in lines[:100]]
+    return min(counts)
+
+
+def _parse(lines, width, path, number):
+    """Words and float32 ``(len(lines), width)``."""
+    words, numbers = [], []
+    for line in lines:
+        word, _, rest = line.partition(b" ")
+        words.append(word)
+        numbers.append(rest)
+    try:
+        table = np.fromstring(b" ".join(numbers), "float32", sep=" ")
+    except ValueError:
+        table = np.empty(0)
+    if len(table) != len(lines) * width:  # words with spaces in them, or a damaged line
+        words, numbers = [], []
+        for i, line in enumerate(lines):
+            word, *values = line.rstrip().rsplit(b" ", width)
+            try:
+                row = np.array(values, "float32")
+            except ValueError:
+                row = np.empty(0)
+            if len(row) != width:
+                raise ValueError(
+                    f"{path}: vector {number + i} is not a word and {width} numbers: "
+                    f"{line[:60].decode(errors='replace')!r}."
+                )
+            words.append(word)
+            numbers.append(row)
+        table = np.stack(numbers)
+    return [word.decode(errors="replace") for word in words], table.reshape(len(lines), width)
+
+
+def _cached(path, format, limit, cache):
+    """Read a text file once and its copy, a folder, from then on."""
+    home = os.environ.get("KERASLM_CACHE", Path.home() / ".cache" / "keraslm")
+    state = path.stat()
+    key = f"{path.resolve()} {state.st_size} {state.st_mtime_ns} {limit} {format}"
+    name = f"{path.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    folder = (Path(home) / "vectors" if cache is True else Path(cache)) / name
+    if not folder.is_dir():
+        save_vectors(_read_text(path, format, limit), folder, {"source": str(path.resolve())})
+    return load_folder(folder, mmap=True)
+
+
+# === What gensim reads ===
+
+
+def _through_gensim(path, format, limit):
+    from gensim.models import KeyedVectors
+    from gensim.models.fasttext import load_facebook_vectors
+
+    try:
+        if format == "fasttext":
+            vectors = load_facebook_vectors(str(path))
+        elif format == "pickle":
+            vectors = KeyedVectors.load(str(path))
+            vectors = getattr(vectors, "wv", vectors)
+        else:
+            vectors = KeyedVectors.load_word2vec_format(str(path), binary=True, limit=limit)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{path} is damaged or not {format} ({type(error).__name__}: {error}). Fetch it again."
+        ) from error
+    check_vectors(vectors.vectors, vectors.index_to_key, f"The vectors of {path}")
+    return vectors

@@ -1,0 +1,169 @@
+"""The loops of GloVe, compiled by numba. Imported by `keraslm.embeddings.glove` alone."""
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+# === Counting: who stands near whom ===
+
+
+@njit(cache=True)
+def positions_of(ids, num_words):
+    """Where each word stands: those of word ``w`` are ``positions[start[w]:start[w + 1]]``."""
+    start = np.zeros(num_words + 1, np.int64)
+    for word in ids:
+        if word >= 0:
+            start[word + 1] += 1
+    for word in range(num_words):
+        start[word + 1] += start[word]
+    following = start.copy()
+    positions = np.empty(start[num_words], np.int64)
+    for place in range(ids.size):
+        word = ids[place]
+        if word >= 0:
+            positions[following[word]] = place
+            following[word] += 1
+    return start, positions
+
+
+@njit(cache=True, parallel=True)
+def count_rows(ids, start, positions, bounds, weights, right, sums, seen, columns, values, lengths):
+    """Count some blocks of rows at once, one a thread.
+
+    Block ``t`` has the words ``bounds[t]`` to ``bounds[t + 1]``; it fills ``columns[t]`` and
+    ``values[t]`` row after row, and ``lengths`` with the number of entries of each row.
+
+    Args:
+        weights: float64 ``(window + 1,)``, what a neighbour at each distance counts.
+        right: count the neighbours on the right too.
+        sums, seen: ``(threads, num_words)``, zeros and anything.
+    """
+    for t in prange(len(bounds) - 1):
+        _count_block(
+            ids, start, positions, bounds[t], bounds[t + 1], weights, right, sums[t], seen[t],
+            columns[t], values[t], lengths,
+        )  # fmt: skip
+
+
+@njit(cache=True)
+def _count_block(
+    ids, start, positions, first, last, weights, right, sums, seen, columns, values, lengths
+):
+    out = 0
+    for word in range(first, last):
+        found = 0
+        for k in range(start[word], start[word + 1]):
+            place = positions[k]
+            for side in range(2 if right else 1):
+                step = 1 if side else -1
+                near = place
+                for distance in range(1, weights.size):
+                    near += step
+                    if near < 0 or near >= ids.size:
+                        break
+                    other = ids[near]
+                    if other < 0:  # the end of a sentence
+                        break
+                    if sums[other] == 0.0:
+                        seen[found] = other
+                        found += 1
+                    sums[other] += weights[distance]
+        for m in range(found):
+            other = seen[m]
+            columns[out] = other
+            values[out] = sums[other]
+            sums[other] = 0.0
+            out += 1
+        lengths[word] = found
+
+
+# === Shuffling ===
+
+
+@njit(cache=True)
+def shuffle(lengths, columns, values, seed, bucket_size, rows_out, columns_out, values_out):
+    """Rows of counts as triples in random order: into random buckets, then within each.
+
+    A bucket fits in the processor's cache, and files are written front to back in each bucket.
+    """
+    np.random.seed(seed)
+    num_pairs = columns.size
+    num_buckets = max(1, num_pairs // bucket_size)
+    bucket_of = np.empty(num_pairs, np.int32)
+    end = np.zeros(num_buckets + 1, np.int64)
+    for k in range(num_pairs):
+        bucket = np.random.randint(0, num_buckets)
+        bucket_of[k] = bucket
+        end[bucket + 1] += 1
+    for bucket in range(num_buckets):
+        end[bucket + 1] += end[bucket]
+    place = end[:-1].copy()
+    k = 0
+    for row in range(lengths.size):
+        for _ in range(lengths[row]):
+            p = place[bucket_of[k]]
+            place[bucket_of[k]] += 1
+            rows_out[p] = row
+            columns_out[p] = columns[k]
+            values_out[p] = values[k]
+            k += 1
+    for bucket in range(num_buckets):
+        for p in range(end[bucket + 1] - 1, end[bucket], -1):
+            q = np.random.randint(end[bucket], p + 1)
+            rows_out[p], rows_out[q] = rows_out[q], rows_out[p]
+            columns_out[p], columns_out[q] = columns_out[q], columns_out[p]
+            values_out[p], values_out[q] = values_out[q], values_out[p]
+
+
+# === Training ===
+
+
+@njit(cache=True, parallel=True, fastmath=True)
+def train(rows, columns, values, main, context, main_bias, context_bias, rate, x_max, alpha, parts):
+    """One pass of AdaGrad over the pairs, ``parts`` threads without locks. Returns the sum of costs.
+
+    Args:
+        main, context: float32 ``(num_words, 2 * width)``: a vector, then the sums of its squared
+            gradients, side by side so that one cache line has both.
+        main_bias, context_bias: float32 ``(num_words, 2)``, likewise.
+    """
+    costs = np.zeros(parts * 16)  # a cache line each
+    size = rows.size
+    for part in prange(parts):
+        costs[part * 16] = _train_part(
+            rows, columns, values, main, context, main_bias, context_bias, np.float32(rate),
+            np.float32(x_max), np.float32(alpha), size * part // parts,
+            size * (part + 1) // parts,
+        )  # fmt: skip
+    return costs.sum()
+
+
+@njit(cache=True, fastmath=True)
+def _train_part(
+    rows, columns, values, main, context, main_bias, context_bias, rate, x_max, alpha, first, last
+):
+    width = main.shape[1] // 2
+    cost = 0.0
+    for k in range(first, last):
+        i, j, x = rows[k], columns[k], values[k]
+        w, c = main[i], context[j]
+        product = np.float32(0.0)
+        for d in range(width):
+            product += w[d] * c[d]
+        error = product + main_bias[i, 0] + context_bias[j, 0] - math.log(x)
+        weighted = error if x >= x_max else error * (x / x_max) ** alpha
+        cost += 0.5 * weighted * error
+        step = weighted * rate
+        for d in range(width):
+            to_w, to_c = step * c[d], step * w[d]
+            new_w = w[d] - to_w / math.sqrt(w[width + d])
+            new_c = c[d] - to_c / math.sqrt(c[width + d])
+            w[width + d] += to_w * to_w
+            c[width + d] += to_c * to_c
+            w[d], c[d] = new_w, new_c
+        main_bias[i, 0] -= step / math.sqrt(main_bias[i, 1])
+        context_bias[j, 0] -= step / math.sqrt(context_bias[j, 1])
+        main_bias[i, 1] += step * step
+        context_bias[j, 1] += step * step
+    return cost

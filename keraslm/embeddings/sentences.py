@@ -1,0 +1,212 @@
+"""Texts as lists of tokens: what word vectors are trained on."""
+
+import collections
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+END = "\0"  # stands after each sentence in a block of tokens; no text file holds it
+WORD = re.compile(rf"\w+(?:['’]\w+)*|{END}")
+
+
+def tokenizing(unit, lower=None) -> Callable[[str], list[str]]:
+    """The function from some lines to their tokens, `END` after each line.
+
+    Args:
+        unit, lower: see `Sentences`.
+
+    Raises:
+        ValueError: an unknown unit, or ``lower`` with a tokenizer, which lower-cases by itself.
+        ImportError: jieba is not installed.
+    """
+    if hasattr(unit, "encode_batch") and hasattr(unit, "vocabulary"):
+        if lower:
+            raise ValueError("lower=True is for words: a tokenizer lower-cases by itself or not.")
+        names = unit.vocabulary
+        split = _by_line(lambda line: [names[i] for i in unit.encode(line)])
+    elif callable(unit):
+        split = _by_line(unit)
+    elif unit == "words":
+        lower = True if lower is None else lower
+        split = lambda lines: WORD.findall(lines.replace("\n", END) + END)  # noqa: E731
+    elif unit == "whitespace":
+        split = lambda lines: (lines.replace("\n", f" {END} ") + f" {END}").split()  # noqa: E731
+    elif unit == "characters":
+        split = lambda lines: list("".join((lines.replace("\n", END) + END).split()))  # noqa: E731
+    elif unit == "jieba":
+        split = _by_line(_jieba())
+    else:
+        raise ValueError(
+            "unit must be 'words', 'whitespace', 'characters', 'jieba', a tokenizer or a function; "
+            f"received {unit!r}."
+        )
+    return (lambda lines: split(lines.lower())) if lower else split
+
+
+def _by_line(split):
+    def tokens(lines):
+        found = []
+        for line in lines.split("\n"):
+            found += split(line)
+            found.append(END)
+        return found
+
+    return tokens
+
+
+def _jieba():
+    try:
+        import jieba
+    except ImportError as error:
+        raise ImportError(
+            "unit='jieba' needs jieba: pip install jieba. Or take unit='characters'."
+        ) from error
+    jieba.setLogLevel("WARNING")
+    return lambda text: [word for word in jieba.cut(text) if not word.isspace()]
+
+
+class Sentences:
+    """A corpus as token lists, one a line of text, read again for each pass and never held whole.
+
+    Args:
+        corpus: a path that `keraslm.data.read_texts` takes, or an iterable of texts, or of token
+            lists, which are taken as they are.
+        unit: ``"words"`` (runs of letters and digits), ``"whitespace"`` (text that is tokenised
+            already), ``"characters"``, ``"jieba"`` (Chinese words, if jieba is installed), a
+            `keraslm.tokenizers.Tokenizer`, or a function from a line to its tokens.
+        lower: lower-case first; default: for ``"words"`` only.
+
+    Raises:
+        ValueError: a corpus or unit that is none of these.
+
+    Example:
+        >>> list(Sentences(["To be, or not to be."]))
+        [['to', 'be', 'or', 'not', 'to', 'be']]
+    """
+
+    def __init__(self, corpus, unit="words", lower=None):
+        if not isinstance(corpus, (str, os.PathLike)):
+            if not isinstance(corpus, Iterable) or isinstance(corpus, (bytes, dict)):
+                raise ValueError(
+                    "corpus must be a path or an iterable of texts or token lists; received "
+                    f"{type(corpus).__name__}."
+                )
+            if isinstance(corpus, Iterator):  # it can be read once only
+                corpus = list(corpus)
+        self.corpus = corpus
+        self.tokens = tokenizing(unit, lower)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for block in self.blocks():
+            start = 0
+            while start < len(block):
+                end = block.index(END, start)
+                if end > start:
+                    yield block[start:end]
+                start = end + 1
+
+    def blocks(self) -> Iterator[list[str]]:
+        """Token lists of about a megabyte of text, `END` after each sentence: the fast way."""
+        from keraslm.data.readers import read_blocks
+
+        if isinstance(self.corpus, (str, os.PathLike)):
+            yield from map(self.tokens, read_blocks(self.corpus))
+            return
+        items = iter(self.corpus)
+        first = next(items, None)
+        if first is None:
+            return
+        if isinstance(first, str):
+            yield from map(self.tokens, read_blocks(self.corpus))
+            return
+        for sentence in self.corpus:
+            if isinstance(sentence, str):
+                raise ValueError("The corpus mixes token lists with texts. Give one or the other.")
+            yield [*sentence, END]
+
+
+class Encoded:
+    """A corpus as numbers.
+
+    Args:
+        ids: int32, the words in the order of the text; -1 ends a sentence.
+        words: by id, the most frequent first.
+        counts: int64, by id.
+    """
+
+    def __init__(self, ids, words, counts):
+        self.ids, self.words, self.counts = ids, words, counts
+
+
+def encode(
+    sentences: Sentences,
+    min_count: int = 5,
+    max_size: int | None = None,
+    stop_words: Iterable[str] = (),
+    path=None,
+) -> Encoded:
+    """Count the words, prune the vocabulary, and give the corpus as ids, reading it once.
+
+    Words that are pruned vanish: those around them move together, as in Stanford's tools.
+
+    Args:
+        sentences: the corpus.
+        min_count: rarer words are dropped.
+        max_size: the most frequent words are kept.
+        stop_words: dropped.
+        path: keep the ids in this file instead of memory.
+
+    Raises:
+        ValueError: no word is left.
+    """
+    numbers: collections.defaultdict[str, int] = collections.defaultdict()
+    numbers.default_factory = numbers.__len__  # an unseen word takes the next number
+    number = numbers.__getitem__
+    number(END)
+    pieces: list[np.ndarray] = []
+    file = open(path, "wb") if path else None
+    try:
+        for block in sentences.blocks():
+            piece = np.fromiter(map(number, block), np.int32, len(block))
+            if file:
+                piece.tofile(file)
+            else:
+                pieces.append(piece)
+    finally:
+        if file:
+            file.close()
+    if path and os.path.getsize(path):
+        ids = np.memmap(path, np.int32, "r+")
+    else:
+        ids = np.concatenate([np.empty(0, np.int32), *pieces])
+        pieces.clear()
+    starts = range(0, len(ids), 1 << 22)
+    counts = np.zeros(len(numbers), np.int64)
+    for start in starts:
+        counts += np.bincount(ids[start : start + (1 << 22)], minlength=len(numbers))
+    words = np.array(list(numbers), object)
+    keep = counts >= min_count
+    keep[0] = False  # the end of a sentence is no word
+    for word in stop_words:
+        if word in numbers:
+            keep[numbers[word]] = False
+    order = np.lexsort((np.arange(len(words)), -counts))  # ties: the first seen first
+    order = order[keep[order]][:max_size]
+    if not len(order):
+        raise ValueError(
+            f"No word occurs min_count={min_count} times: nothing to train vectors on. Give more "
+            "text or a smaller min_count."
+        )
+    gone = np.int32(-2)
+    new = np.full(len(words), gone)
+    new[0] = -1
+    new[order] = np.arange(len(order), dtype=np.int32)
+    end = 0
+    for start in starts:
+        block = new[ids[start : start + (1 << 22)]]
+        block = block[block != gone]
+        ids[end : end + len(block)] = block
+        end += len(block)
+    return Encoded(ids[:end], words[order].tolist(), counts[order])
