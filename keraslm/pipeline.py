@@ -42,7 +42,7 @@ def train_vectors(texts, tokenizer, vector_size, *, epochs=5, report=None):
 
     names = tokenizer.vocabulary
     sentences = [[names[i] for i in ids] for ids in tokenizer.encode_batch(texts)]
-    return train_word2vec(sentences, vector_size, epochs=epochs, report=report)
+    return train_word2vec(sentences, vector_size, epochs=epochs, min_count=2, seed=0, report=report)
 
 
 def train_gpt(

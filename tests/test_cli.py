@@ -39,8 +39,8 @@ def test_step_by_step(workspace, capfd):
     split = ("--separator", r"\n\n")
     steps = [
         ("tokenizer", corpus, *split, "--vocab-size", 400, "--out", workspace / "tok"),
-        ("embed", corpus, *split, "--tokenizer", workspace / "tok", "--width", 128, "--epochs", 1,
-         "--out", workspace / "vec"),
+        ("embed", "train", corpus, *split, "--tokenizer", workspace / "tok", "--width", 128,
+         "--epochs", 1, "--min-count", 2, "--out", workspace / "vec"),
         ("train", corpus, *split, "--tokenizer", workspace / "tok", "--vectors", workspace / "vec",
          "--epochs", 1, "--out", mine, "--log-dir", workspace / "logs"),
         ("generate", "The police", "--model", mine, "--max-new-tokens", 5),
@@ -67,7 +67,7 @@ def test_step_by_step(workspace, capfd):
         (("tokenizer", "EMPTY", "--out", "x"), "EMPTY"),
         (("tokenizer", "BINARY", "--out", "x"), "binary"),
         (("tokenizer", "CORPUS", "--vocab-size", "90000", "--out", "x"), "more than this text"),
-        (("embed", "--tokenizer", "none", "--out", "x"), "No tokenizer at none"),
+        (("embed", "train", "--tokenizer", "none", "--out", "x"), "No tokenizer at none"),
         (("train", "--tokenizer", "none", "--out", "CORPUS/x"), "cannot be written"),
         (("train", "CORPUS", "--tokenizer", "TOK", "--out", "x", "--size", "huge"), "size must be"),
         (("generate", "Hi", "--model", "none"), "No model at none"),

@@ -10,7 +10,7 @@ class Freeze(keras.callbacks.Callback):
     the optimizer would not know the layers when they thaw.
 
     Args:
-        layers: names of layers of the model, of whatever depth; one or several.
+        layers: names of layers of the model, at whatever depth; one or several. All of a name.
         epochs: how many to keep them frozen. More than the training has: always.
 
     Raises:
@@ -29,16 +29,16 @@ class Freeze(keras.callbacks.Callback):
         self._frozen = []
 
     def on_train_begin(self, logs=None):
-        known = {layer.name: layer for layer in self.model._flatten_layers()}
-        missing = [name for name in self.names if name not in known]
+        layers = list(self.model._flatten_layers(include_self=False))
+        missing = set(self.names) - {layer.name for layer in layers}
         if missing:
             raise ValueError(
-                f"The model has no layer {missing[0]!r}; it has "
-                f"{', '.join(sorted(set(known) - {self.model.name}))}."
+                f"The model has no layer {min(missing)!r}; it has "
+                f"{', '.join(layer.name for layer in self.model.layers)}."
             )
         # While all of them train: the optimizer makes its slots for all.
         self.model.optimizer.build(self.model.trainable_variables)
-        self._frozen = [known[name] for name in self.names if known[name].trainable]
+        self._frozen = [x for x in layers if x.name in self.names and x.trainable]
         self._set(False)
 
     def on_epoch_begin(self, epoch, logs=None):

@@ -26,7 +26,9 @@ class Association(NamedTuple):
         what = f"{self.targets[0]} / {self.targets[1]}: {self.attributes[0]} / {self.attributes[1]}"
         if self.effect is None:
             return f"{what:<92} too few words are known ({self.used} of {self.total})"
-        return f"{what:<92} d {self.effect:+.2f}, p {self.p:.3f} ({self.used} of {self.total} words)"
+        return (
+            f"{what:<92} d {self.effect:+.2f}, p {self.p:.3f} ({self.used} of {self.total} words)"
+        )
 
 
 def weat(vectors, tests=None, *, permutations=10_000, seed=0) -> list[Association]:
@@ -48,8 +50,8 @@ def weat(vectors, tests=None, *, permutations=10_000, seed=0) -> list[Associatio
         ...     print(result)
     """
     if tests is None:
-        text = resources.files("keraslm.embeddings").joinpath("weat.json").read_text("utf-8")
-        data = json.loads(text)
+        file = resources.files("keraslm.embeddings").joinpath("weat.json")
+        data = json.loads(file.read_text(encoding="utf-8"))
         tests = [[(name, data["words"][name]) for name in test] for test in data["tests"]]
     return [_associate(vectors, test, permutations, seed) for test in tests]
 
@@ -62,7 +64,9 @@ def _associate(vectors, test, permutations, seed):
     used, total = sum(map(len, (x, y, a, b))), sum(len(words) for _, words in test)
     effect = p = None
     # With fewer than half of the words of a set it is another test.
-    if all(2 * len(k) >= len(w) and len(k) > 1 for k, (_, w) in zip((x, y, a, b), test, strict=True)):
+    if all(
+        2 * len(k) >= len(w) and len(k) > 1 for k, (_, w) in zip((x, y, a, b), test, strict=True)
+    ):
         targets = np.concatenate([x, y])
         association = (targets @ a.T).mean(axis=1) - (targets @ b.T).mean(axis=1)
         spread = association.std(ddof=1)

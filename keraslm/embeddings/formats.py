@@ -168,7 +168,7 @@ def _is_binary(part):
 
 
 def _open(path):
-    return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
+    return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
 
 
 # === Text ===

@@ -119,7 +119,7 @@ def shuffle(lengths, columns, values, seed, bucket_size, rows_out, columns_out, 
 # === Training ===
 
 
-@njit(cache=True, parallel=True, fastmath=True)
+@njit(cache=True, parallel=True, fastmath=True, error_model="numpy")
 def train(rows, columns, values, main, context, main_bias, context_bias, rate, x_max, alpha, parts):
     """One pass of AdaGrad over the pairs, ``parts`` threads without locks. Returns the sum of costs.
 
@@ -139,7 +139,7 @@ def train(rows, columns, values, main, context, main_bias, context_bias, rate, x
     return costs.sum()
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _train_part(
     rows, columns, values, main, context, main_bias, context_bias, rate, x_max, alpha, first, last
 ):

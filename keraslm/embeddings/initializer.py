@@ -133,11 +133,13 @@ class VectorInitializer(keras.initializers.Initializer):
     def __call__(self, shape, dtype=None):
         shape = tuple(shape)
         if self._found is None:
-            warnings.warn(
-                "This VectorInitializer was made from a config, which has no vectors: the table is "
-                "drawn with their mean and spread. Load weights, or give vectors again.",
-                stacklevel=2,
-            )
+            if not _is_loading():
+                warnings.warn(
+                    "This VectorInitializer was made from a config, which has no vectors: the "
+                    "table is drawn with their mean and spread. Load weights, or give vectors "
+                    "again.",
+                    stacklevel=2,
+                )
             stddev = self.source.get("stddev", self.scale if self._is_number() else 0.02)
             return keras.random.normal(
                 shape, self.source.get("mean", 0.0), stddev, dtype, seed=self.seed
@@ -189,6 +191,13 @@ class VectorInitializer(keras.initializers.Initializer):
             "name": self.name,
             "source": self.source,
         }
+
+
+def _is_loading():
+    """Whether Keras is reading a model whose weights it will load next."""
+    from keras.src.backend.common import global_state
+
+    return global_state.get_global_attribute("shared_objects/id_to_obj_map") is not None
 
 
 def _special(tokens):
@@ -282,6 +291,8 @@ def _coverage(tokens, ways, special, frequencies, known):
     if frequencies:
         counts = [frequencies.get(token, 0) for token in tokens]
         total = sum(counts)
-        share = sum(n for n, way in zip(counts, ways, strict=True) if way) / total if total else None
+        share = (
+            sum(n for n, way in zip(counts, ways, strict=True) if way) / total if total else None
+        )
         missed.sort(key=lambda token: -frequencies.get(token, 0))
     return Coverage(sum(map(bool, ways)), len(tokens), missed, by, share)

@@ -4,6 +4,7 @@ import collections
 import os
 import tempfile
 import time
+
 from keraslm.embeddings.sentences import END, Sentences
 
 # gensim drops what goes beyond 10,000 tokens of a sentence.
@@ -114,9 +115,7 @@ def train_fasttext(
     return model.wv
 
 
-def _train(
-    make, corpus, unit, lower, report, epochs, options, *, min_count, workers, **settings
-):
+def _train(make, corpus, unit, lower, report, epochs, options, *, min_count, workers, **settings):
     sentences = Sentences(corpus, unit, lower)
     workers = workers or os.cpu_count() or 1
     # gensim reads such a file without Python, on all threads; token lists it reads on one.

@@ -2,12 +2,16 @@
 
 import argparse
 import contextlib
+import functools
 import os
 import sys
 import tempfile
 from pathlib import Path
 
 from keraslm import __version__
+from keraslm.cli import embed
+
+__all__ = ["check_writable", "import_tensorflow_quietly", "main"]
 
 EPILOG = """
 The steps in order: tokenizer, embed, train, generate, export, verify. 'keraslm demo' does them all
@@ -82,28 +86,13 @@ def _tokenizer(args):
     print(f"{tokenizer.save(args.out)}: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens")
 
 
-def _embed(args):
-    from keraslm import pipeline
-    from keraslm.embeddings import save_vectors
-    from keraslm.tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.load(args.tokenizer)
-    corpus = pipeline.read_corpus(args.source, separator=args.separator)
-    vectors = pipeline.train_vectors(
-        corpus.train, tokenizer, args.width, epochs=args.epochs, report=print
-    )
-    source = str(args.source or "gensim's Wikipedia extract")
-    folder = save_vectors(vectors, args.out, {"method": "Word2Vec, CBOW", "corpus": source})
-    print(f"{folder}: {len(vectors.index_to_key):,} vectors of width {args.width}")
-
-
 def _train(args):
     from keraslm import pipeline
     from keraslm.embeddings import load_vectors
     from keraslm.models.presets import sized
     from keraslm.tokenizers import Tokenizer
 
-    _check_writable(args.out)
+    check_writable(args.out)
     sized(args.size)
     tokenizer = Tokenizer.load(args.tokenizer)
     vectors = load_vectors(args.vectors) if args.vectors else None
@@ -217,11 +206,11 @@ def _verify(args):
 def _demo(args):
     from keraslm.demo import demo
 
-    _check_writable(args.out)
+    check_writable(args.out)
     demo(args.out, args.vectors_out, args.minutes, args.epochs)
 
 
-def _check_writable(folder):
+def check_writable(folder):
     """Fail before the work, not after it, if the result could not be written."""
     parent = Path(folder)
     while not parent.exists():
@@ -240,11 +229,16 @@ def _parser():
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name, run, summary, needs_tensorflow=True):
-        sub = commands.add_parser(name, help=summary, description=summary)
-        sub.add_argument("--debug", action="store_true", help="show where an error arose")
-        sub.set_defaults(run=run, needs_tensorflow=needs_tensorflow)
+    def command(name, run, summary, needs_tensorflow=True, under=commands):
+        sub = under.add_parser(name, help=summary, description=summary)
+        if run:
+            sub.add_argument("--debug", action="store_true", help="show where an error arose")
+            sub.set_defaults(run=run, needs_tensorflow=needs_tensorflow)
         return sub
+
+    def nested(sub):
+        under = sub.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
+        return functools.partial(command, under=under)
 
     def source(sub):
         sub.add_argument(
@@ -260,12 +254,8 @@ def _parser():
     sub.add_argument("--vocab-size", type=int, default=8192, help="default %(default)s")
     sub.add_argument("--out", required=True, type=Path, help="folder or .json file")
 
-    sub = command("embed", _embed, "train word vectors on the tokens of a tokenizer")
-    source(sub)
-    sub.add_argument("--tokenizer", required=True, type=Path, help="folder or tokenizer.json")
-    sub.add_argument("--width", type=int, default=128, help="the model's d_model (%(default)s)")
-    sub.add_argument("--epochs", type=int, default=5, help="default %(default)s")
-    sub.add_argument("--out", required=True, type=Path, help="folder, such as embeddings/mine")
+    sub = command("embed", None, "train, judge, convert and look at word vectors")
+    embed.add(nested(sub), source)
 
     sub = command("train", _train, "train a GPT")
     source(sub)
@@ -312,7 +302,3 @@ def _parser():
 
 def _unescaped(text):
     return text.encode().decode("unicode_escape")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

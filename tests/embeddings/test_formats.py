@@ -1,0 +1,150 @@
+"""Vectors on disk, ours and others'."""
+
+import gzip
+import pickle
+
+import numpy as np
+import pytest
+from gensim.models import KeyedVectors
+
+from keraslm.embeddings import load_vectors, save_vectors, train_fasttext, write_vectors
+from keraslm.embeddings.storage import keyed
+
+
+@pytest.fixture(scope="module")
+def fasttext():
+    sentences = [["the", "king", "and", "the", "queen"]] * 30
+    return train_fasttext(sentences, 6, bucket=100, epochs=1, workers=1)
+
+
+def equal(one, other):
+    assert one.index_to_key == other.index_to_key
+    np.testing.assert_array_equal(one.vectors, other.vectors)
+    return True
+
+
+@pytest.mark.parametrize(
+    "name", ["v", "v.vec", "v.txt", "v.bin", "v.vec.gz", "v.txt.gz", "v.bin.gz"]
+)
+def test_written_and_read(small, tmp_path, name):
+    path = write_vectors(small, tmp_path / name)
+    back = load_vectors(path)
+    assert equal(back, small) and back.most_similar("king")[0] == small.most_similar("king")[0]
+    some = load_vectors(path, limit=2)
+    assert some.index_to_key == ["the", "king"] and some.vectors.shape == (2, 3)
+
+
+@pytest.mark.parametrize(("name", "binary"), [("v.vec", False), ("v.bin", True)])
+def test_gensim_reads_what_we_write_and_we_what_it_writes(small, tmp_path, name, binary):
+    write_vectors(small, tmp_path / name)
+    assert equal(KeyedVectors.load_word2vec_format(tmp_path / name, binary=binary), small)
+    small.save_word2vec_format(tmp_path / f"g-{name}", binary=binary)
+    assert equal(load_vectors(tmp_path / f"g-{name}"), small)
+
+
+def test_glove_with_spaces_in_words(tmp_path):
+    rows = np.arange(12, dtype="float32").reshape(4, 3)
+    words = ["the", ". . .", "at name@domain.com", "x"]
+    lines = [f"{w} {' '.join(map(str, r))}\n" for w, r in zip(words, rows, strict=True)]
+    (tmp_path / "g.txt").write_text("".join(lines))
+    assert equal(load_vectors(tmp_path / "g.txt"), keyed(words, rows))
+
+
+def test_folder_keeps_frequencies_and_the_recipe(small, tmp_path):
+    save_vectors(small, tmp_path / "v", {"method": "by hand"}, card="# Small")
+    back = load_vectors(tmp_path / "v")
+    assert back.get_vecattr("king", "count") == 40
+    assert '"by hand"' in (tmp_path / "v" / "recipe.json").read_text()
+    assert (tmp_path / "v" / "README.md").read_text() == "# Small"
+    mapped = load_vectors(tmp_path / "v", mmap=True)
+    assert isinstance(mapped.vectors, np.memmap) and mapped.most_similar("king")
+    save_vectors(small, tmp_path / "v", dtype="float16")
+    np.testing.assert_allclose(load_vectors(tmp_path / "v").vectors, small.vectors, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["f", "f.bin"])
+def test_fasttext_still_guesses(fasttext, tmp_path, name):
+    back = load_vectors(write_vectors(fasttext, tmp_path / name))
+    assert equal(back, fasttext)
+    np.testing.assert_array_equal(back["kingly"], fasttext["kingly"])
+    assert "kingly" not in back.key_to_index
+
+
+def test_cache(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERASLM_CACHE", str(tmp_path / "cache"))
+    path = write_vectors(small, tmp_path / "v.txt")
+    for _ in range(2):
+        assert equal(load_vectors(path, cache=True), small)
+    assert len(list((tmp_path / "cache" / "vectors").iterdir())) == 1
+    other = keyed(["a"], np.ones((1, 3), "float32"))
+    write_vectors(other, path)  # a changed file is read anew
+    assert equal(load_vectors(path, cache=True), other)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("v.vec", b"3 2\na 1 2\nb 3 4\n", r"says that it has 3 vectors, but 2 are there"),
+        ("v.vec", b"1 2\na 1 2\nb 3 4\n", r"says that it has 1 vectors, but 2 are there"),
+        ("v.vec", b"2 2\na 1 2\na 3 4\n", r"'a' has two vectors"),
+        ("v.vec", b"2 2\na 1 2\nb 3\n", r"vector 2 is not a word and 2 numbers: 'b 3"),
+        ("v.vec", b"2 2\na 1 2\nb nan 3\n", r"NaN or infinite values, first for the word 'b'"),
+        ("v.txt", b"a 1 2\nb 3 x\n", r"vector 2 is not a word and 2 numbers"),
+        ("v.txt", b"", r"no word vectors in a known format"),
+        ("v.txt", b"\0\1\2\3\0\0", r"no word vectors in a known format"),
+        (
+            "v.txt.gz",
+            gzip.compress(b"".join(b"w%d 1 2\n" % i for i in range(9999)))[:9000],
+            r"damaged .gz file",
+        ),
+        ("v.txt.gz", b"plain", r"damaged .gz file"),
+        ("v.bin", b"2 2\na \0\0\0\0\0\0\0\0\nb \0\0", r"damaged or not word2vec-binary"),
+        ("v.pkl", pickle.dumps([1]), r"is a pickle, which may run any program"),
+    ],
+)
+def test_damaged_files_are_told(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load_vectors(tmp_path / name)
+
+
+def test_pickles_only_by_name(small, tmp_path):
+    small.save(str(tmp_path / "v.kv"))
+    with pytest.raises(ValueError, match="format='pickle'"):
+        load_vectors(tmp_path / "v.kv")
+    assert equal(load_vectors(tmp_path / "v.kv", "pickle"), small)
+
+
+def test_a_damaged_folder_is_told(small, tmp_path):
+    folder = save_vectors(small, tmp_path / "v")
+    (folder / "vocabulary.txt").write_text("one\n")
+    with pytest.raises(ValueError, match="is damaged: 1 words"):
+        load_vectors(folder)
+    (folder / "vectors.npy").write_bytes(b"garbage")
+    with pytest.raises(ValueError, match="not a readable array"):
+        load_vectors(folder)
+    with pytest.raises(FileNotFoundError, match=r"vectors.npy is missing"):
+        load_vectors(tmp_path)
+    with pytest.raises(FileNotFoundError, match="No file or folder"):
+        load_vectors(tmp_path / "none")
+
+
+def test_nothing_half_written(small, tmp_path):
+    path = write_vectors(small, tmp_path / "v.txt")
+    before = path.read_bytes()
+    small.vectors[1, 1] = np.nan
+    for write in (write_vectors, lambda v, p: save_vectors(v, tmp_path / "folder")):
+        with pytest.raises(ValueError, match="first for the word 'king'"):
+            write(small, path)
+    assert path.read_bytes() == before and sorted(p.name for p in tmp_path.iterdir()) == ["v.txt"]
+
+
+def test_misuse_is_told(small, tmp_path):
+    with pytest.raises(ValueError, match="no n-grams"):
+        write_vectors(small, tmp_path / "v.bin", "fasttext")
+    with pytest.raises(ValueError, match="format must be one of"):
+        write_vectors(small, tmp_path / "v.xyz")
+    with pytest.raises(ValueError, match="has white space"):
+        write_vectors(keyed(["a b"], np.ones((1, 2), "float32")), tmp_path / "v.txt")
+    with pytest.raises(ValueError, match="limit must be"):
+        load_vectors(tmp_path, limit=0)

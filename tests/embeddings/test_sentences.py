@@ -1,0 +1,101 @@
+"""Texts as token lists, and as numbers."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from keraslm.embeddings import Sentences
+from keraslm.embeddings.sentences import encode
+from keraslm.tokenizers import Tokenizer
+
+TEXT = "To be,  or not to be.\n\nThat's the 2nd Question!"
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [
+        ("words", [["to", "be", "or", "not", "to", "be"], ["that's", "the", "2nd", "question"]]),
+        ("whitespace", [line.split() for line in TEXT.split("\n") if line]),
+        ("characters", [list("Tobe,ornottobe."), list("That'sthe2ndQuestion!")]),
+        (lambda line: line.split(","), [["To be", "  or not to be."], [""], [TEXT.split("\n")[2]]]),
+    ],
+)
+def test_units(unit, expected, tmp_path):
+    assert list(Sentences([TEXT], unit)) == expected
+    (tmp_path / "t.txt").write_text(TEXT, encoding="utf-8")
+    assert list(Sentences(tmp_path / "t.txt", unit)) == expected
+    with gzip.open(tmp_path / "t.txt.gz", "wt", encoding="utf-8") as file:
+        file.write(TEXT)
+    sentences = Sentences(str(tmp_path / "t.txt.gz"), unit)
+    assert list(sentences) == expected == list(sentences)  # read again for each pass
+
+
+def test_chinese():
+    text = "我们 爱北京天安门。"
+    assert next(iter(Sentences([text], "characters"))) == list("我们爱北京天安门。")
+    jieba = pytest.importorskip("jieba")
+    assert jieba and next(iter(Sentences([text], "jieba")))[:2] == ["我们", "爱"]
+
+
+def test_tokens_of_a_tokenizer(articles):
+    tokenizer = Tokenizer.train(articles[:20], vocab_size=300)
+    names = tokenizer.vocabulary
+    expected = [names[i] for i in tokenizer.encode("Some words")]
+    assert list(Sentences(["Some words"], tokenizer)) == [expected]
+    with pytest.raises(ValueError, match="a tokenizer lower-cases by itself"):
+        Sentences(["x"], tokenizer, lower=True)
+
+
+def test_token_lists_and_one_pass_iterators():
+    lists = [["a b", "c"], ["\n"]]
+    assert list(Sentences(lists)) == lists
+    once = Sentences(iter(["one two"]))
+    assert list(once) == list(once) == [["one", "two"]]
+    assert list(Sentences(["Ab cd"], "words", lower=False)) == [["Ab", "cd"]]
+    assert list(Sentences([])) == []
+
+
+def test_a_long_file_comes_in_blocks(tmp_path):
+    line = "some words of a line\n"
+    (tmp_path / "long.txt").write_text(line * 120_000)
+    blocks = list(Sentences(tmp_path / "long.txt").blocks())
+    assert len(blocks) > 2 and max(map(len, blocks)) < 400_000
+    assert sum(block.count("words") for block in blocks) == 120_000
+
+
+@pytest.mark.parametrize("corpus", [b"bytes", 5, {"a": 1}])
+def test_no_corpus(corpus):
+    with pytest.raises(ValueError, match="corpus must be a path or an iterable"):
+        Sentences(corpus)
+
+
+def test_misuse_is_told(tmp_path):
+    with pytest.raises(ValueError, match="unit must be 'words'"):
+        Sentences(["x"], "sentences")
+    with pytest.raises(FileNotFoundError, match="No file or folder"):
+        list(Sentences(tmp_path / "none.txt"))
+    (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
+    with pytest.raises(ValueError, match="is not utf-8 text"):
+        list(Sentences(tmp_path / "latin.txt"))
+    with pytest.raises(ValueError, match="mixes token lists with texts"):
+        list(Sentences([["a"], "b"]))
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_encode_counts_prunes_and_closes_gaps(tmp_path, in_file):
+    sentences = Sentences(["b a a stop\nonce b a", "a c c\n"], "whitespace")
+    text = encode(sentences, 2, stop_words=["stop"], path=tmp_path / "ids" if in_file else None)
+    assert text.words == ["a", "b", "c"] and text.counts.tolist() == [4, 2, 2]
+    kept = [i for i in text.ids.tolist() if i >= 0]
+    assert kept == [1, 0, 0, 1, 0, 0, 2, 2]
+    lines = "".join("|" if i < 0 else text.words[i] for i in text.ids).strip("|").split("|")
+    assert [line for line in lines if line] == ["baa", "ba", "acc"]
+    assert text.ids.dtype == np.int32
+    assert encode(sentences, 1, max_size=1).words == ["a"]
+
+
+def test_encode_nothing():
+    for corpus in ([], ["once upon"]):
+        with pytest.raises(ValueError, match="No word occurs min_count=5 times"):
+            encode(Sentences(corpus))
