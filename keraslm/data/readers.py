@@ -104,7 +104,7 @@ def read_blocks(
             yield from _gathered(_read(file, field, encoding, None))
             continue
         rest = ""
-        with COMPRESSED.get(file.suffix.lower(), open)(file, "rb") as stream:
+        with _open(file) as stream:
             for chunk in _decode(stream, file, encoding):
                 lines, newline, end = chunk.rpartition("\n")
                 if newline:
@@ -188,13 +188,17 @@ def _suffix(name):
 
 def _read(file, field, encoding, separator):
     suffix = _suffix(file.name)
-    with COMPRESSED.get(file.suffix.lower(), open)(file, "rb") as stream:
+    with _open(file) as stream:
         if suffix.startswith(".xml"):
             yield from _articles(stream, file)
         elif suffix in JSON_LINES:
             yield from _fields(_split(_decode(stream, file, encoding), "\n"), file, field)
         else:
             yield from _split(_decode(stream, file, encoding), separator)
+
+
+def _open(file):
+    return COMPRESSED.get(file.suffix.lower(), open)(file, "rb")
 
 
 def _chunks(stream, file):

@@ -177,11 +177,10 @@ def encode(
     finally:
         if file:
             file.close()
+    ids: np.ndarray = np.concatenate([np.empty(0, np.int32), *pieces])
+    pieces.clear()
     if path and os.path.getsize(path):
         ids = np.memmap(path, np.int32, "r+")
-    else:
-        ids = np.concatenate([np.empty(0, np.int32), *pieces])
-        pieces.clear()
     starts = range(0, len(ids), 1 << 22)
     counts = np.zeros(len(numbers), np.int64)
     for start in starts:
@@ -205,8 +204,8 @@ def encode(
     new[order] = np.arange(len(order), dtype=np.int32)
     end = 0
     for start in starts:
-        block = new[ids[start : start + (1 << 22)]]
-        block = block[block != gone]
-        ids[end : end + len(block)] = block
-        end += len(block)
+        kept = new[ids[start : start + (1 << 22)]]
+        kept = kept[kept != gone]
+        ids[end : end + len(kept)] = kept
+        end += len(kept)
     return Encoded(ids[:end], words[order].tolist(), counts[order])

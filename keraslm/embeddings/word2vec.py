@@ -159,7 +159,7 @@ def _write(sentences: Sentences, path, by_number) -> list[str]:
     with open(path, "w", encoding="utf-8") as file:
         for block in sentences.blocks():
             if by_number:
-                block = map(name, block)
+                block = list(map(name, block))
             elif (bad := next((t for t in set(block) if t.split() != [t]), None)) is not None:
                 raise ValueError(f"The token {bad!r} holds white space, which FastText splits.")
             lines = " ".join(block).replace(END, "\n")

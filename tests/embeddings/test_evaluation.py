@@ -27,8 +27,8 @@ def capitals():
 
 def test_analogies(capitals, tmp_path):
     (tmp_path / "q.txt").write_text(
-        ": capitals\nAthens Greece Paris France\nathens greece Rome Italy\nParis France Rome Norway\n"
-        ": unknown\nBonn Germany Paris France\n"
+        ": capitals\nAthens Greece Paris France\nathens greece Rome Italy\n"
+        "Paris France Rome Norway\n: unknown\nBonn Germany Paris France\n"
     )
     found = analogies(capitals, tmp_path / "q.txt")
     assert found.sections == {"capitals": (2, 3)} and found.unknown == 1

@@ -69,7 +69,7 @@ def test_a_checkpoint_is_gone_on_from(pattern, tmp_path, workers):
     if workers == 1:  # threads without locks are not exact
         np.testing.assert_array_equal(parts.vectors, whole.vectors)
     else:
-        assert np.corrcoef(parts.vectors.ravel(), whole.vectors.ravel())[0, 1] > 0.98
+        assert np.corrcoef(parts.vectors.ravel(), whole.vectors.ravel())[0, 1] > 0.9
     with pytest.raises(ValueError, match="of another corpus or other settings"):
         train_glove(pattern, 8, checkpoint=tmp_path / "c", **settings, x_max=7)
     (tmp_path / "c").write_bytes(b"PK half a file")
@@ -78,15 +78,15 @@ def test_a_checkpoint_is_gone_on_from(pattern, tmp_path, workers):
 
 
 def test_interrupted_training_goes_on(pattern, tmp_path):
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop_after_three(line):
         if line.startswith("epoch 4"):
-            raise Stop
+            raise StopError
 
     settings = dict(window=2, workers=1, epochs=6, checkpoint=tmp_path / "c")
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         train_glove(pattern, 8, report=stop_after_three, **settings)
     again = train_glove(pattern, 8, **settings)
     whole = train_glove(pattern, 8, window=2, workers=1, epochs=6)
