@@ -60,8 +60,8 @@ def write_vectors(vectors, path, format=None):
         vectors: ``KeyedVectors``.
         path: the file, gzipped if it ends in ``.gz``; or a folder.
         format: ``"folder"``, ``"word2vec"``, ``"word2vec-binary"``, ``"glove"``, ``"fasttext"``
-            (``.bin``, of ``FastTextKeyedVectors``). Default: ``.vec`` word2vec, ``.bin`` fastText if
-            they are that, else binary word2vec, ``.txt`` GloVe, without a suffix a folder.
+            (``.bin``, of ``FastTextKeyedVectors``). Default: ``.vec`` word2vec, ``.bin`` fastText
+            if they are that, else binary word2vec, ``.txt`` GloVe, without a suffix a folder.
 
     Returns:
         the ``Path``.

@@ -121,7 +121,7 @@ def shuffle(lengths, columns, values, seed, bucket_size, rows_out, columns_out, 
 
 @njit(cache=True, parallel=True, fastmath=True, error_model="numpy")
 def train(rows, columns, values, main, context, main_bias, context_bias, rate, x_max, alpha, parts):
-    """One pass of AdaGrad over the pairs, ``parts`` threads without locks. Returns the sum of costs.
+    """One pass of AdaGrad over the pairs, ``parts`` threads without locks. Returns the cost.
 
     Args:
         main, context: float32 ``(num_words, 2 * width)``: a vector, then the sums of its squared
