@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all lint bench wheel pretrained clean
+.PHONY: demo test test-all lint bench wheel pretrained vectors clean
 
 demo: $(VENV)/.installed
 	$(BIN)/keraslm demo
@@ -29,6 +29,16 @@ wheel: $(VENV)/.installed-dev
 # The model that is installed with the package: that of the demo, in half precision.
 pretrained: demo
 	$(BIN)/python -m keraslm.demo saved_models/demo keraslm/pretrained/demo
+
+# The word vectors of embeddings/, from the Wikipedia extract, and how good they are.
+VECTORS = --width 50 --min-count 10 --float16
+vectors: $(VENV)/.installed-dev
+	$(BIN)/keraslm embed train $(VECTORS) --method word2vec --skip-gram --epochs 20 --out embeddings/wiki-word2vec
+	$(BIN)/keraslm embed train $(VECTORS) --method fasttext --skip-gram --epochs 20 --bucket 5000 --out embeddings/wiki-fasttext
+	$(BIN)/keraslm embed train $(VECTORS) --method glove --epochs 40 --x-max 10 --out embeddings/wiki-glove
+	for set in word2vec fasttext glove; do \
+	  $(BIN)/keraslm embed evaluate embeddings/wiki-$$set --bias --json embeddings/wiki-$$set/results.json || exit 1; \
+	done
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and 'keraslm needs Python 3.11 to 3.13; this is %d.%d. Try: make PYTHON=python3.12 $(MAKECMDGOALS)' % sys.version_info[:2])"

@@ -42,3 +42,16 @@ def lm(articles):
     lm = TextGenerator(gpt, tokenizer)
     lm.fit(articles[:60], batch_size=4, length=64, learning_rate=3e-3, verbose=0)
     return lm
+
+
+@pytest.fixture(scope="session")
+def pattern():
+    """Sentences in which animals stand where animals stand, and colours where colours."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    animals, colours = ["cat", "dog", "cow"], ["red", "blue", "green"]
+    return [
+        ["a", str(rng.choice(animals)), "eats", "some", str(rng.choice(colours)), "paint"]
+        for _ in range(2000)
+    ]

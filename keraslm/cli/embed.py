@@ -3,7 +3,20 @@
 import json
 from pathlib import Path
 
+from keraslm import __version__
+
 METHODS = ("word2vec", "fasttext", "glove")
+CARD = """# {name}
+
+Word vectors made with keraslm {version}: {method}, {words:,} words, width {width}.
+
+- Corpus: {corpus}
+- Settings: `recipe.json`
+- Read them with `keraslm.embeddings.load_vectors("{name}")`
+
+Vectors take over what their corpus associates, prejudice included: see
+`keraslm embed evaluate {name} --bias`. Those of a small corpus know frequent words only.
+"""
 
 
 def add(command, source):
@@ -26,6 +39,7 @@ def add(command, source):
     sub.add_argument("--min-count", type=int, default=5, help="default %(default)s")
     sub.add_argument("--max-size", type=int, help="of the vocabulary")
     sub.add_argument("--skip-gram", action="store_true", help="instead of CBOW")
+    sub.add_argument("--bucket", type=int, help="of FastText: vectors for letters (200,000)")
     sub.add_argument("--x-max", type=float, help="of GloVe (100; small corpora: 10)")
     sub.add_argument("--checkpoint", type=Path, help="of GloVe: file to go on from")
     sub.add_argument("--spill", type=Path, help="of GloVe: keep the counts in files there")
@@ -89,6 +103,8 @@ def _train(args):
         train = embeddings.train_glove
     else:
         options["skip_gram"] = args.skip_gram
+        if args.method == "fasttext" and args.bucket:
+            options["bucket"] = args.bucket
         train = getattr(embeddings, f"train_{args.method}")
     if args.tokenizer:
         # For a model that 'keraslm train' will judge on the documents held out.
@@ -104,8 +120,12 @@ def _train(args):
         **{k: v for k, v in options.items() if isinstance(v, (int, float, str))},
         "unit": str(args.tokenizer or args.unit),
     }
+    card = CARD.format(
+        name=args.out, version=__version__, words=len(found.index_to_key), width=args.width,
+        **{name: recipe[name] for name in ("method", "corpus")},
+    )  # fmt: skip
     dtype = "float16" if args.float16 else "float32"
-    folder = embeddings.save_vectors(found, args.out, recipe, dtype=dtype)
+    folder = embeddings.save_vectors(found, args.out, recipe, card=card, dtype=dtype)
     print(f"{folder}: {len(found.index_to_key):,} vectors of width {args.width}")
 
 

@@ -5,6 +5,65 @@ import math
 import numpy as np
 from numba import njit, prange
 
+# === Reading ===
+
+
+@njit(cache=True)
+def split_words(text):
+    """Words of UTF-8 bytes, by number within this text.
+
+    Returns:
+        int32 numbers of the words in their order, -1 after each line; int32 where the first of
+        each number starts and ends.
+    """
+    size = text.size
+    slots = np.full(1 << 12, -1, np.int32)  # by digest; at most half full
+    ids = np.empty(size + 1, np.int32)  # a word and the space after it take two bytes
+    starts, ends = np.empty(size // 2 + 1, np.int32), np.empty(size // 2 + 1, np.int32)
+    digests = np.empty(size // 2 + 1, np.uint64)
+    number = out = start = 0
+    digest = np.uint64(14695981039346656037)  # FNV-1a
+    for place in range(size + 1):
+        byte = text[place] if place < size else np.uint8(10)
+        if byte != 32 and not 9 <= byte <= 13 and not 28 <= byte <= 31:
+            digest = (digest ^ np.uint64(byte)) * np.uint64(1099511628211)
+            continue
+        if place > start:
+            digest ^= digest >> np.uint64(32)
+            slot = digest & np.uint64(slots.size - 1)
+            while slots[slot] >= 0:
+                known = slots[slot]
+                if digests[known] == digest and ends[known] - starts[known] == place - start:
+                    same = 0
+                    while same < place - start and text[starts[known] + same] == text[start + same]:
+                        same += 1
+                    if same == place - start:
+                        break
+                slot = (slot + np.uint64(1)) & np.uint64(slots.size - 1)
+            if slots[slot] < 0:
+                slots[slot] = number
+                starts[number], ends[number], digests[number] = start, place, digest
+                number += 1
+                if 2 * number > slots.size:
+                    slots = np.full(2 * slots.size, -1, np.int32)
+                    for other in range(number):
+                        slot = digests[other] & np.uint64(slots.size - 1)
+                        while slots[slot] >= 0:
+                            slot = (slot + np.uint64(1)) & np.uint64(slots.size - 1)
+                        slots[slot] = other
+                    slot = digest & np.uint64(slots.size - 1)
+                    while slots[slot] != number - 1:
+                        slot = (slot + np.uint64(1)) & np.uint64(slots.size - 1)
+            ids[out] = slots[slot]
+            out += 1
+        if byte == 10:
+            ids[out] = -1
+            out += 1
+        start = place + 1
+        digest = np.uint64(14695981039346656037)
+    return ids[:out], starts[:number], ends[:number]
+
+
 # === Counting: who stands near whom ===
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 END = "\0"  # stands after each sentence in a block of tokens; no text file holds it
+WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")  # white space that is not a byte
 WORD = re.compile(rf"\w+(?:['’]\w+)*|{END}")
 
 
@@ -43,6 +44,27 @@ def tokenizing(unit, lower=None) -> Callable[[str], list[str]]:
             f"received {unit!r}."
         )
     return (lambda lines: split(lines.lower())) if lower else split
+
+
+def _gathered(texts, size):
+    """Blocks of lines of so many characters."""
+    some: list[str] = []
+    for text in texts:
+        some.append(text)
+        if sum(map(len, some)) > size:
+            yield "\n".join(some)
+            some = []
+    if some:
+        yield "\n".join(some)
+
+
+def _kernel():
+    """What splits bytes without Python, if numba is installed."""
+    try:
+        from keraslm.embeddings.glove_kernels import split_words
+    except ImportError:
+        return None
+    return split_words
 
 
 def _by_line(split):
@@ -97,6 +119,7 @@ class Sentences:
                 corpus = list(corpus)
         self.corpus = corpus
         self.tokens = tokenizing(unit, lower)
+        self.is_split = unit == "whitespace" and not lower
 
     def __iter__(self) -> Iterator[list[str]]:
         for block in self.blocks():
@@ -109,22 +132,45 @@ class Sentences:
 
     def blocks(self) -> Iterator[list[str]]:
         """Token lists of about a megabyte of text, `END` after each sentence: the fast way."""
-        from keraslm.data.readers import read_blocks
-
-        if isinstance(self.corpus, (str, os.PathLike)):
-            yield from map(self.tokens, read_blocks(self.corpus))
-            return
-        items = iter(self.corpus)
-        first = next(items, None)
-        if first is None:
-            return
-        if isinstance(first, str):
-            yield from map(self.tokens, read_blocks(self.corpus))
+        texts = self._texts()
+        if texts is not None:
+            yield from map(self.tokens, texts)
             return
         for sentence in self.corpus:
             if isinstance(sentence, str):
                 raise ValueError("The corpus mixes token lists with texts. Give one or the other.")
             yield [*sentence, END]
+
+    def numbered(self, number) -> Iterator[np.ndarray]:
+        """What `blocks` gives as int32 arrays, by a function from a token to its number."""
+        texts = self._texts() if self.is_split else None
+        kernel = None if texts is None else _kernel()
+        if texts is None or kernel is None:
+            for block in self.blocks():
+                yield np.fromiter(map(number, block), np.int32, len(block))
+            return
+        for text in _gathered(texts, 1 << 23):
+            if not text.isascii() and WIDE_SPACE.search(text):
+                block = self.tokens(text)
+                yield np.fromiter(map(number, block), np.int32, len(block))
+                continue
+            # Python sees each word of a block once, however often it stands there.
+            data = text.encode()
+            ids, starts, ends = kernel(np.frombuffer(data, np.uint8))
+            words = [data[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+            table = np.fromiter(map(number, [*map(bytes.decode, words), END]), np.int32)
+            yield table[ids]
+
+    def _texts(self):
+        """Blocks of text, or None if the corpus is token lists."""
+        from keraslm.data.readers import read_blocks
+
+        if isinstance(self.corpus, (str, os.PathLike)):
+            return read_blocks(self.corpus)
+        first = next(iter(self.corpus), "")
+        if not isinstance(first, str):
+            return None
+        return read_blocks(self.corpus) if first or any(True for _ in self.corpus) else ()
 
 
 class Encoded:
@@ -168,8 +214,7 @@ def encode(
     pieces: list[np.ndarray] = []
     file = open(path, "wb") if path else None
     try:
-        for block in sentences.blocks():
-            piece = np.fromiter(map(number, block), np.int32, len(block))
+        for piece in sentences.numbered(number):
             if file:
                 piece.tofile(file)
             else:

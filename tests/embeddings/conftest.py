@@ -14,14 +14,3 @@ def small():
     for i, word in enumerate(words):
         vectors.set_vecattr(word, "count", 50 - 10 * i)
     return vectors
-
-
-@pytest.fixture(scope="session")
-def pattern():
-    """Sentences in which animals stand where animals stand, and colours where colours."""
-    rng = np.random.default_rng(0)
-    animals, colours = ["cat", "dog", "cow"], ["red", "blue", "green"]
-    return [
-        ["a", str(rng.choice(animals)), "eats", "some", str(rng.choice(colours)), "paint"]
-        for _ in range(2000)
-    ]

@@ -99,3 +99,22 @@ def test_encode_nothing():
     for corpus in ([], ["once upon"]):
         with pytest.raises(ValueError, match="No word occurs min_count=5 times"):
             encode(Sentences(corpus))
+
+
+def test_words_split_without_python_are_the_same(monkeypatch, tmp_path):
+    pytest.importorskip("numba")
+    from keraslm.embeddings import sentences as module
+
+    rng = np.random.default_rng(0)
+    pieces = [*"abcdé中😀", "word", " ", " ", "\n", "\t", "\x1c", "\v", "  \n\n"]
+    for seed, more in enumerate(["", "\u3000", "\x85", "".join(f" w{i}" for i in range(9999))]):
+        text = "".join(rng.choice([*pieces, more], 3000)) + "end"
+        (tmp_path / f"{seed}.txt").write_text(text, encoding="utf-8", newline="")
+    found = []
+    for kernel in (module._kernel, lambda: None):
+        monkeypatch.setattr(module, "_kernel", kernel)
+        found.append(encode(Sentences(tmp_path, "whitespace"), 1))
+        found.append(encode(Sentences(["a b\na", "", "c a"], "whitespace"), 1))
+    for fast, slow in zip(found[:2], found[2:], strict=True):
+        assert fast.words == slow.words and fast.counts.tolist() == slow.counts.tolist()
+        np.testing.assert_array_equal(fast.ids, slow.ids)
