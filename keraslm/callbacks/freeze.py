@@ -14,7 +14,7 @@ class Freeze(keras.callbacks.Callback):
         epochs: how many to keep them frozen. More than the training has: always.
 
     Raises:
-        ValueError: no layer of that name.
+        ValueError: no layer of that name, or a model that is not built (when training starts).
 
     Example:
         >>> model.fit(x, y, epochs=5, callbacks=[Freeze("token_embedding", epochs=2)])
@@ -29,6 +29,11 @@ class Freeze(keras.callbacks.Callback):
         self._frozen = []
 
     def on_train_begin(self, logs=None):
+        if not self.model.built:
+            raise ValueError(
+                "The model has no weights yet, so none can be frozen. Start it with keras.Input, or "
+                "call model.build(input_shape) before fit."
+            )
         layers = list(self.model._flatten_layers(include_self=False))
         missing = set(self.names) - {layer.name for layer in layers}
         if missing:

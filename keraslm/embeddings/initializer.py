@@ -100,7 +100,7 @@ class VectorInitializer(keras.initializers.Initializer):
             self._align(vectors, vocabulary, padding, subwords, frequencies)
 
     def _align(self, vectors, vocabulary, padding, subwords, frequencies):
-        tokens = list(getattr(vocabulary, "vocabulary", vocabulary or ()))
+        tokens = [str(token) for token in getattr(vocabulary, "vocabulary", vocabulary or ())]
         if not tokens:
             raise ValueError("vocabulary is empty: give a tokenizer or the list of tokens.")
         special = _special(tokens)

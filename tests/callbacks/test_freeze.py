@@ -56,5 +56,9 @@ def test_misuse_is_told():
     x = np.zeros((2, 4), "int32")
     with pytest.raises(ValueError, match="has no layer 'word'; it has token_ids, "):
         gpt.fit(x, x, verbose=0, callbacks=[Freeze("word")])
+    unbuilt = keras.Sequential([keras.layers.Embedding(9, 2, name="words")])
+    unbuilt.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="has no weights yet"):
+        unbuilt.fit(x, np.zeros((2, 4, 2)), verbose=0, callbacks=[Freeze("words")])
     with pytest.raises(ValueError, match="epochs must be"):
         Freeze("word", 0)
