@@ -20,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from keraslm.embeddings import Sentences, evaluate, load_vectors
-from keraslm.embeddings.glove import _keyed, cooccurrences, factor
+from keraslm.embeddings.glove import _keyed, cooccurrences, factor, shuffled
 from keraslm.embeddings.sentences import encode
 
 TRIPLE = np.dtype([("row", "<i4"), ("column", "<i4"), ("value", "<f8")])
@@ -42,7 +42,7 @@ def main():
 
 def compare(args, folder):
     """Count, check, train, judge."""
-    vocab, pairs, shuffled = (folder / name for name in ("vocab.txt", "pairs", "shuffled"))
+    vocab, pairs, shuffled_file = (folder / name for name in ("vocab.txt", "pairs", "shuffled"))
 
     def c_program(name, *options, source=os.devnull, target=os.devnull, verbose=0):
         with open(source, "rb") as read, open(target, "wb") as write:
@@ -60,27 +60,29 @@ def compare(args, folder):
                   source=args.corpus, target=pairs)  # fmt: skip
 
     def c_shuffle():
-        c_program("shuffle", "-memory", "4.0", source=pairs, target=shuffled)
+        c_program("shuffle", "-memory", "4.0", source=pairs, target=shuffled_file)
 
     def our_count():
         text = encode(Sentences(args.corpus, "whitespace"), 5)
         return text, cooccurrences(text.ids, len(text.words), 10, workers=args.threads)
 
-    our_count()  # compiles
-    counting, shuffling, counting_ours = Times(), Times(), Times()
+    shuffled(our_count()[1])  # compiles
+    counting, counting_ours, shuffling, shuffling_ours = (Times() for _ in range(4))
     for _ in range(args.rounds):
         counting.run(c_count)
+        text, near = counting_ours.run(our_count)
         shuffling.run(c_shuffle)
-        text, counts = counting_ours.run(our_count)
+        counts = shuffling_ours.run(lambda near=near: shuffled(near))
     theirs = np.fromfile(pairs, TRIPLE)
     check_counts(theirs, vocab, text, counts)
     print(f"{text.counts.sum():,} tokens, {len(text.words):,} words, {len(counts.rows):,} pairs")
-    print(f"C, counting            {counting}")
-    print(f"C, shuffling           {shuffling}")
-    print(f"keraslm, both          {counting_ours}")
-    both = [counting.best()[i] + shuffling.best()[i] for i in (0, 1)]
-    ratios = [b / o for b, o in zip(both, counting_ours.best(), strict=True)]
-    print(f"ratio, reading to shuffled pairs: wall {ratios[0]:.2f}x, CPU {ratios[1]:.2f}x")
+    for what, c_times, our_times in (
+        ("reading and counting", counting, counting_ours),
+        ("shuffling", shuffling, shuffling_ours),
+    ):
+        print(f"C, {what:<30}{c_times}")
+        print(f"keraslm, {what:<24}{our_times}")
+        show_ratio(what, c_times, our_times)
 
     training, training_ours = Times(), Times()
     result = {}
@@ -88,7 +90,7 @@ def compare(args, folder):
     def c_train():
         result["told"] = c_program(
                   "glove", "-save-file", folder / "vectors", "-threads", str(args.threads),
-                  "-input-file", shuffled, "-x-max", str(X_MAX), "-iter", str(args.epochs),
+                  "-input-file", shuffled_file, "-x-max", str(X_MAX), "-iter", str(args.epochs),
                   "-vector-size", str(args.width), "-binary", "0", "-vocab-file", vocab,
                   "-write-header", "0", verbose=2)  # fmt: skip
 
@@ -106,8 +108,7 @@ def compare(args, folder):
         print(
             f"{name + ', training':<22} {times}, {steps / times.best()[1]:,.0f} pairs a CPU-second"
         )
-    ratios = [c / o for c, o in zip(training.best(), training_ours.best(), strict=True)]
-    print(f"ratio, pairs: wall {ratios[0]:.2f}x, CPU {ratios[1]:.2f}x")
+    show_ratio("pairs", training, training_ours)
 
     # The C program's last line is the vector for unknown words.
     c_vectors = load_vectors(folder / "vectors.txt", limit=len(text.words))
@@ -121,6 +122,11 @@ def compare(args, folder):
         print(f"{name:<8} analogies {found['accuracy']:.1%} of {found['asked']:,}, "
               f"WordSim353 {pairs[0]['spearman']:.3f}, "
               f"SimLex {pairs[1]['spearman']:.3f}")  # fmt: skip
+
+
+def show_ratio(what, theirs, ours):
+    wall, cpu = (c / o for c, o in zip(theirs.best(), ours.best(), strict=True))
+    print(f"ratio, {what}: wall {wall:.2f}x, CPU {cpu:.2f}x")
 
 
 def check_counts(theirs, vocab, text, counts):

@@ -31,8 +31,8 @@ class Freeze(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if not self.model.built:
             raise ValueError(
-                "The model has no weights yet, so none can be frozen. Start it with keras.Input, or "
-                "call model.build(input_shape) before fit."
+                "The model has no weights yet, so none can be frozen. Start it with keras.Input, "
+                "or call model.build(input_shape) before fit."
             )
         layers = list(self.model._flatten_layers(include_self=False))
         missing = set(self.names) - {layer.name for layer in layers}

@@ -18,11 +18,20 @@ BLOCK = 8_000_000  # counts that a thread holds before it hands them over
 BUCKET = 65_536  # pairs shuffled at once
 
 
-class Counts(NamedTuple):
-    """How much the words stand near one another, as triples in random order.
+class Rows(NamedTuple):
+    """How much the words stand near one another, word after word.
 
-    ``rows`` and ``columns`` are int32 word numbers, ``values`` float32.
+    ``lengths`` int64, how many neighbours each word has; then ``columns``, int32 word numbers of
+    the neighbours, and ``values`` float32.
     """
+
+    lengths: np.ndarray
+    columns: np.ndarray
+    values: np.ndarray
+
+
+class Counts(NamedTuple):
+    """The same as triples in random order: ``rows`` and ``columns`` int32, ``values`` float32."""
 
     rows: np.ndarray
     columns: np.ndarray
@@ -72,7 +81,7 @@ def train_glove(
         learning_rate: of AdaGrad.
         workers: threads; default all cores. With more than one, two runs differ slightly.
         seed: of the starting vectors and the order of the pairs.
-        folder: keep the corpus and the counts in files there, not in memory: 4 bytes a word and 24
+        folder: keep the corpus and the counts in files there, not in memory: 8 bytes a word and 20
             a count. They are removed at the end.
         checkpoint: file that keeps the state after each epoch. If it is there and belongs to the
             same corpus and settings, training goes on from it, also to more epochs.
@@ -105,10 +114,12 @@ def train_glove(
             f"({time.perf_counter() - started:.1f} s)"
         )
         started = time.perf_counter()
-        counts = cooccurrences(
+        near = cooccurrences(
             text.ids, len(text.words), window, symmetric=symmetric,
-            distance_weighting=distance_weighting, workers=workers, seed=seed, folder=folder,
+            distance_weighting=distance_weighting, workers=workers, folder=folder,
         )  # fmt: skip
+        counts = shuffled(near, seed, folder)
+        del near
         report(f"{len(counts.rows):,} pairs ({time.perf_counter() - started:.1f} s)")
         state = factor(
             counts, len(text.words), vector_size, epochs=epochs, x_max=x_max, alpha=alpha,
@@ -150,15 +161,14 @@ def cooccurrences(
     symmetric: bool = True,
     distance_weighting: bool = True,
     workers: int = 1,
-    seed: int = 0,
     folder: Path | None = None,
-) -> Counts:
+) -> Rows:
     """Count which words stand near which.
 
     Args:
         ids: int32, the corpus; -1 ends a sentence.
         num_words: size of the vocabulary.
-        window, symmetric, distance_weighting, workers, seed: see `train_glove`.
+        window, symmetric, distance_weighting, workers: see `train_glove`.
         folder: keep the counts in files there.
 
     Raises:
@@ -171,7 +181,14 @@ def cooccurrences(
     numba.set_num_threads(workers)
     distances = np.arange(1, window + 1)
     weights = np.concatenate([[0.0], 1 / distances if distance_weighting else np.ones(window)])
-    start, positions = glove_kernels.positions_of(ids, num_words)
+    start = np.zeros(num_words + 1, np.int64)
+    for first in range(0, len(ids), BLOCK):
+        some = ids[first : first + BLOCK]
+        start[1:] += np.bincount(some[some >= 0], minlength=num_words)
+    start = np.cumsum(start)
+    place = np.int32 if len(ids) < 2**31 else np.int64
+    positions = _new(max(1, start[-1]), place, folder)  # a file is never empty
+    glove_kernels.fill_positions(ids, start, positions)
     most = np.minimum(np.diff(start) * window * (2 if symmetric else 1), num_words)
     bounds = _blocks(most)
     room = max(BLOCK, int(most.max(initial=0)))
@@ -189,15 +206,19 @@ def cooccurrences(
             size = lengths[some[t] : some[t + 1]].sum()
             kept_columns.add(columns[t, :size])
             kept_values.add(values[t, :size])
-    del positions, columns, values, sums, seen
-    total = int(lengths.sum())
-    if not total:
+    if not lengths.any():
         raise ValueError("No two words stand near one another: nothing to train on.")
-    shuffled = Counts(*(_new(total, dtype, folder) for dtype in (np.int32, np.int32, np.float32)))
-    glove_kernels.shuffle(
-        lengths, kept_columns.array(), kept_values.array(), seed, BUCKET, *shuffled
-    )
-    return shuffled
+    return Rows(lengths, kept_columns.array(), kept_values.array())
+
+
+def shuffled(rows: Rows, seed: int = 0, folder: Path | None = None) -> Counts:
+    """The counts in random order, kept in files of a folder if one is given."""
+    from keraslm.embeddings import glove_kernels
+
+    total = len(rows.columns)
+    counts = Counts(*(_new(total, dtype, folder) for dtype in (np.int32, np.int32, np.float32)))
+    glove_kernels.shuffle(*rows, seed, BUCKET, *counts)
+    return counts
 
 
 def _blocks(most):

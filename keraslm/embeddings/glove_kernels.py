@@ -68,22 +68,14 @@ def split_words(text):
 
 
 @njit(cache=True)
-def positions_of(ids, num_words):
-    """Where each word stands: those of word ``w`` are ``positions[start[w]:start[w + 1]]``."""
-    start = np.zeros(num_words + 1, np.int64)
-    for word in ids:
-        if word >= 0:
-            start[word + 1] += 1
-    for word in range(num_words):
-        start[word + 1] += start[word]
+def fill_positions(ids, start, positions):
+    """Where each word stands: word ``w`` at ``positions[start[w]:start[w + 1]]``."""
     following = start.copy()
-    positions = np.empty(start[num_words], np.int64)
     for place in range(ids.size):
         word = ids[place]
         if word >= 0:
             positions[following[word]] = place
             following[word] += 1
-    return start, positions
 
 
 @njit(cache=True, parallel=True)
@@ -149,20 +141,19 @@ def shuffle(lengths, columns, values, seed, bucket_size, rows_out, columns_out, 
     np.random.seed(seed)
     num_pairs = columns.size
     num_buckets = max(1, num_pairs // bucket_size)
-    bucket_of = np.empty(num_pairs, np.int32)
     end = np.zeros(num_buckets + 1, np.int64)
-    for k in range(num_pairs):
-        bucket = np.random.randint(0, num_buckets)
-        bucket_of[k] = bucket
-        end[bucket + 1] += 1
+    for _ in range(num_pairs):
+        end[np.random.randint(0, num_buckets) + 1] += 1
     for bucket in range(num_buckets):
         end[bucket + 1] += end[bucket]
     place = end[:-1].copy()
+    np.random.seed(seed)  # the same buckets again, which takes no memory
     k = 0
     for row in range(lengths.size):
         for _ in range(lengths[row]):
-            p = place[bucket_of[k]]
-            place[bucket_of[k]] += 1
+            bucket = np.random.randint(0, num_buckets)
+            p = place[bucket]
+            place[bucket] += 1
             rows_out[p] = row
             columns_out[p] = columns[k]
             values_out[p] = values[k]

@@ -167,10 +167,10 @@ class Sentences:
 
         if isinstance(self.corpus, (str, os.PathLike)):
             return read_blocks(self.corpus)
-        first = next(iter(self.corpus), "")
-        if not isinstance(first, str):
-            return None
-        return read_blocks(self.corpus) if first or any(True for _ in self.corpus) else ()
+        first = next(iter(self.corpus), None)
+        if first is None:
+            return ()
+        return read_blocks(self.corpus) if isinstance(first, str) else None
 
 
 class Encoded:

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from keraslm.data import readers, wikipedia_sample
-from keraslm.data.readers import read_texts
+from keraslm.data.readers import read_blocks, read_texts
 
 DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/">
 <siteinfo><sitename>Test</sitename></siteinfo>
@@ -266,3 +266,27 @@ def test_text_of_a_wrong_type():
 def test_empty_separator():
     with pytest.raises(ValueError, match="separator"):
         read_texts(["a"], separator="")
+
+
+# === Blocks ===
+
+
+def test_blocks_are_the_lines_of_the_documents(tmp_path):
+    line = "a line of some words, number {}\n"
+    long = "".join(line.format(i) for i in range(60_000))
+    (tmp_path / "long.txt").write_text(long, encoding="utf-8")
+    (tmp_path / "short.jsonl").write_text('{"text": "one\\ntwo"}\n{"text": "three"}\n')
+    blocks = list(read_blocks(tmp_path))
+    assert len(blocks) > 2 and max(map(len, blocks)) < 3_000_000
+    assert "\n".join(blocks).split("\n") == [*long.split("\n")[:-1], "one", "two", "three"]
+    assert all(not block.endswith("\n") for block in blocks)
+    assert list(read_blocks(["a", "b\nc"])) == ["a\nb\nc"]
+    assert len(list(read_blocks(["x" * 600_000] * 4))) == 2
+
+
+def test_blocks_of_damaged_files_are_told(tmp_path):
+    (tmp_path / "t.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(ValueError, match="is not utf-8 text"):
+        list(read_blocks(tmp_path / "t.txt"))
+    with pytest.raises(ValueError, match="no text in"):
+        list(read_blocks([]))

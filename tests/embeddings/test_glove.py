@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keraslm.embeddings import Sentences, train_glove
-from keraslm.embeddings.glove import cooccurrences
+from keraslm.embeddings.glove import cooccurrences, shuffled
 from keraslm.embeddings.sentences import encode
 
 pytest.importorskip("numba")
@@ -36,10 +36,12 @@ def test_counts_are_those_of_the_definition(tmp_path, symmetric, weighted, in_fi
     rng = np.random.default_rng(1)
     lines = [[str(w) for w in rng.zipf(1.5, rng.integers(1, 30)) % 40] for _ in range(60)]
     text = encode(Sentences(lines), 1)
-    found = cooccurrences(
+    folder = tmp_path if in_files else None
+    rows = cooccurrences(
         text.ids, len(text.words), 4, symmetric=symmetric, distance_weighting=weighted, workers=2,
-        folder=tmp_path if in_files else None,
+        folder=folder,
     )  # fmt: skip
+    found = shuffled(rows, folder=folder)
     expected = slow_counts(lines, 4, symmetric, weighted)
     keys = [(text.words[i], text.words[j]) for i, j in zip(found.rows, found.columns, strict=True)]
     assert len(keys) == len(set(keys)) and set(keys) == set(expected)
