@@ -60,3 +60,38 @@ def test_shakespeare_learns():
     loss = float(re.search(r"validation loss ([\d.]+)", text)[1])
     assert loss < 2.6  # 4.2 untrained; 2.5 is what pairs of characters give
     assert len(text.split("validation loss")[1]) > 200
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_vectors_on_sst2(data_folder):
+    text = run(
+        "benchmarks/sst2_vectors.py", data_folder / "sst2", ROOT / "embeddings/wiki-word2vec",
+        "--small",
+    )  # fmt: skip
+    assert len(re.findall(r"\d\d\.\d%  range", text)) == 32
+
+
+@pytest.mark.slow
+def test_vectors_beside_gensim(pattern, small_vectors, tmp_path):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(" ".join(sentence) for sentence in pattern), encoding="utf-8")
+    text = run("benchmarks/vectors_vs_gensim.py", corpus, small_vectors, "--rounds", 1)
+    assert len(re.findall(r"ratio keraslm / gensim", text)) == 3
+    assert "(the same vectors)" in text
+
+
+@pytest.fixture
+def small_vectors(tmp_path):
+    """A GloVe file of the committed vectors."""
+    from keraslm.embeddings import load_vectors, write_vectors
+
+    vectors = load_vectors(ROOT / "embeddings" / "wiki-word2vec")
+    return write_vectors(vectors, tmp_path / "vectors.txt")
+
+
+@pytest.mark.slow
+def test_example_of_vectors():
+    text = run("examples/vectors_to_classifier.py")
+    scores = [float(score) for score in re.findall(r"([\d.]+)% right", text)]
+    assert len(scores) == 3 and scores[2] > scores[0]
