@@ -96,12 +96,12 @@ def read_blocks(
         FileNotFoundError, ValueError: as in `read_texts`.
     """
     if not isinstance(source, (str, os.PathLike)):
-        yield from _gathered(read_texts(source))
+        yield from gathered(read_texts(source))
         return
     for file in _files(os.fspath(source)):
         suffix = _suffix(file.name)
         if suffix.startswith(".xml") or suffix in JSON_LINES:
-            yield from _gathered(_read(file, field, encoding, None))
+            yield from gathered(_read(file, field, encoding, None))
             continue
         rest = ""
         with _open(file) as stream:
@@ -116,14 +116,15 @@ def read_blocks(
             yield rest
 
 
-def _gathered(texts):
-    some, size = [], 0
+def gathered(texts, size=CHUNK):
+    """Texts put together, a line break between them, until they have more characters than that."""
+    some, total = [], 0
     for text in texts:
         some.append(text)
-        size += len(text)
-        if size > CHUNK:
+        total += len(text)
+        if total > size:
             yield "\n".join(some)
-            some, size = [], 0
+            some, total = [], 0
     if some:
         yield "\n".join(some)
 

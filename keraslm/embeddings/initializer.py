@@ -121,7 +121,7 @@ class VectorInitializer(keras.initializers.Initializer):
             bad = tokens[hits[int((~np.isfinite(rows)).any(axis=1).argmax())]]
             raise ValueError(f"The vector for the token {bad!r} is not finite. Remove it.")
         self._found, self._hits, self._padding, self._size = rows, hits, padding, len(tokens)
-        self.coverage = _coverage(tokens, ways, special, frequencies, lookup.known)
+        self.coverage = _coverage(tokens, ways, frequencies)
         digest = hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
         table = self._scaled(rows)
         self.source = {
@@ -281,7 +281,7 @@ class _Lookup:
             ways[i], found[i] = "from words", total / count
 
 
-def _coverage(tokens, ways, special, frequencies, known):
+def _coverage(tokens, ways, frequencies):
     by: dict[str, int] = {}
     for way in ways:
         if way:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from keraslm.data.readers import gathered, read_blocks
+
 END = "\0"  # stands after each sentence in a block of tokens; no text file holds it
 WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")  # white space that is not a byte
 WORD = re.compile(rf"\w+(?:['’]\w+)*|{END}")
@@ -44,18 +46,6 @@ def tokenizing(unit, lower=None) -> Callable[[str], list[str]]:
             f"received {unit!r}."
         )
     return (lambda lines: split(lines.lower())) if lower else split
-
-
-def _gathered(texts, size):
-    """Blocks of lines of so many characters."""
-    some: list[str] = []
-    for text in texts:
-        some.append(text)
-        if sum(map(len, some)) > size:
-            yield "\n".join(some)
-            some = []
-    if some:
-        yield "\n".join(some)
 
 
 def _kernel():
@@ -149,7 +139,7 @@ class Sentences:
             for block in self.blocks():
                 yield np.fromiter(map(number, block), np.int32, len(block))
             return
-        for text in _gathered(texts, 1 << 23):
+        for text in gathered(texts, 1 << 23):
             if not text.isascii() and WIDE_SPACE.search(text):
                 block = self.tokens(text)
                 yield np.fromiter(map(number, block), np.int32, len(block))
@@ -163,8 +153,6 @@ class Sentences:
 
     def _texts(self):
         """Blocks of text, or None if the corpus is token lists."""
-        from keraslm.data.readers import read_blocks
-
         if isinstance(self.corpus, (str, os.PathLike)):
             return read_blocks(self.corpus)
         first = next(iter(self.corpus), None)

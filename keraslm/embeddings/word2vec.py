@@ -23,7 +23,7 @@ def train_word2vec(
     max_size: int | None = None,
     skip_gram: bool = False,
     negative: int = 5,
-    learning_rate: float | None = None,
+    learning_rate: float = 0.025,
     workers: int | None = None,
     seed: int = 0,
     report=None,
@@ -43,7 +43,7 @@ def train_word2vec(
         max_size: so many of the most frequent tokens get one.
         skip_gram: skip-gram instead of CBOW.
         negative: negative samples for each token.
-        learning_rate: of the start; default gensim's (0.025; FastText 0.025).
+        learning_rate: of the start; it falls to 0.0001.
         workers: threads; default all cores. With more than one, two runs differ slightly.
         seed: of the starting vectors.
         report: called with one line of text after each epoch.
@@ -61,7 +61,7 @@ def train_word2vec(
     model = _train(
         Word2Vec, corpus, unit, lower, report, epochs, options, vector_size=vector_size,
         window=window, min_count=min_count, max_final_vocab=max_size, sg=int(skip_gram),
-        negative=negative, alpha=learning_rate or 0.025, workers=workers, seed=seed,
+        negative=negative, alpha=learning_rate, workers=workers, seed=seed,
     )  # fmt: skip
     return model.wv
 
@@ -78,7 +78,7 @@ def train_fasttext(
     max_size: int | None = None,
     skip_gram: bool = False,
     negative: int = 5,
-    learning_rate: float | None = None,
+    learning_rate: float = 0.025,
     min_n: int = 3,
     max_n: int = 6,
     bucket: int = 200_000,
@@ -109,7 +109,7 @@ def train_fasttext(
     model = _train(
         FastText, corpus, unit, lower, report, epochs, {}, vector_size=vector_size,
         window=window, min_count=min_count, max_final_vocab=max_size, sg=int(skip_gram),
-        negative=negative, alpha=learning_rate or 0.025, workers=workers, seed=seed, min_n=min_n,
+        negative=negative, alpha=learning_rate, workers=workers, seed=seed, min_n=min_n,
         max_n=max_n, bucket=bucket,
     )  # fmt: skip
     return model.wv
