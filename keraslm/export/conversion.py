@@ -29,6 +29,38 @@ def in_float32(model):
     return copy
 
 
+def to_litert(weights, signatures):
+    """The bytes of a float32 ``.tflite`` with builtin operations only.
+
+    Args:
+        weights: Keras variables that the signatures read, ``model.weights``.
+        signatures: concrete functions by name.
+
+    Raises:
+        ValueError: an operation that LiteRT does not have built in.
+    """
+    import tensorflow as tf
+
+    class Module(tf.Module):
+        pass
+
+    module = Module()
+    # Without this the weights are exported uninitialised, without an error.
+    module.weights = [w.value for w in weights]
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        tf.saved_model.save(module, folder, signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            folder, signature_keys=list(signatures)
+        )
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        try:
+            content = converter.convert()
+        except Exception as error:
+            raise ValueError(conversion_error(error)) from error
+    check_builtin(content)
+    return content
+
+
 def operations(content):
     """How often each operation occurs in a ``.tflite``; ``custom:NAME`` for those not built in.
 

@@ -7,11 +7,10 @@ float32 ``(1, num_kv_heads, length, head_dim)``, and give the cache back under t
 written from slot ``input_pos[0]`` on, so ``input_pos[0] + T`` must not pass ``length``.
 """
 
-import tempfile
 from pathlib import Path
 
 from keraslm._files import replaced_file
-from keraslm.export.conversion import check_builtin, conversion_error, in_float32, quiet
+from keraslm.export.conversion import in_float32, to_litert
 from keraslm.export.verification import prove, write_manifest
 
 PREFILL_LENGTHS = (8, 32, 128)
@@ -54,7 +53,6 @@ def tflite(lm, path, *, prefill_lengths=PREFILL_LENGTHS, cache_length=None, veri
     path = Path(path)
     path = path if path.suffix == ".tflite" else path / "model.tflite"
     content = convert(model, [t for t in prefill_lengths if t <= cache_length], cache_length)
-    check_builtin(content)
     with replaced_file(path) as new:
         new.write_bytes(content)
         result = prove(new, lm, name=path) if verify else None
@@ -64,29 +62,12 @@ def tflite(lm, path, *, prefill_lengths=PREFILL_LENGTHS, cache_length=None, veri
 
 def convert(model, prefill_lengths, cache_length):
     """The bytes of the ``.tflite`` file."""
-    import tensorflow as tf
-
-    class Module(tf.Module):
-        pass
-
     model = in_float32(model)
-    module = Module()
-    # Without this the weights are exported uninitialised, without an error.
-    module.weights = [w.value for w in model.weights]
     signatures = {
         f"prefill_{t}": _signature(model, t, cache_length, logits=False) for t in prefill_lengths
     }
     signatures["decode"] = _signature(model, 1, cache_length, logits=True)
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        tf.saved_model.save(module, folder, signatures=signatures)
-        converter = tf.lite.TFLiteConverter.from_saved_model(
-            folder, signature_keys=list(signatures)
-        )
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        try:
-            return converter.convert()
-        except Exception as error:
-            raise ValueError(conversion_error(error)) from error
+    return to_litert(model.weights, signatures)
 
 
 def _signature(model, tokens, cache_length, logits):
