@@ -2,9 +2,9 @@
 
 import keras  # noqa: F401  (first: see keraslm/_registration.py)
 
-from keraslm.export.runner import LiteRTModel
+from keraslm.export.runner import LiteRTEncoder, LiteRTModel
 from keraslm.export.to_saved_model import saved_model
 from keraslm.export.to_tflite import tflite
 from keraslm.export.verification import Verification, verify
 
-__all__ = ["LiteRTModel", "Verification", "saved_model", "tflite", "verify"]
+__all__ = ["LiteRTEncoder", "LiteRTModel", "Verification", "saved_model", "tflite", "verify"]

@@ -1,9 +1,10 @@
-"""What the exporters share: silence, float32 copies, the operations of a file."""
+"""What the exporters share: silence, float32 copies, and conversion with a guarantee."""
 
-import collections
 import contextlib
 import os
 import tempfile
+
+from keraslm.export.flatbuffer import LiteRTFile
 
 
 @contextlib.contextmanager
@@ -61,31 +62,9 @@ def to_litert(weights, signatures):
     return content
 
 
-def operations(content):
-    """How often each operation occurs in a ``.tflite``; ``custom:NAME`` for those not built in.
-
-    Args:
-        content: the file's bytes.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(content), 0))
-    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
-    codes = []
-    for code in model.operatorCodes:
-        number = max(code.builtinCode, code.deprecatedBuiltinCode)
-        is_custom = number == schema.BuiltinOperator.CUSTOM
-        codes.append(f"custom:{code.customCode.decode()}" if is_custom else names[number])
-    return collections.Counter(
-        codes[operation.opcodeIndex]
-        for graph in model.subgraphs
-        for operation in graph.operators or ()
-    )
-
-
 def check_builtin(content):
     """Raise a ValueError if a file has an operation that is not built in, or lacks its weights."""
-    names = operations(content)
+    names = LiteRTFile(content).operations()
     foreign = sorted(n for n in names if n.startswith(("custom:", "STABLEHLO_COMPOSITE")))
     if foreign:
         raise ValueError(

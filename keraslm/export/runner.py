@@ -1,4 +1,4 @@
-"""Running a ``.tflite`` language model in LiteRT, from Python."""
+"""Running a ``.tflite`` in LiteRT, from Python."""
 
 from pathlib import Path
 
@@ -9,8 +9,73 @@ from keraslm.generation.config import GenerationConfig
 from keraslm.generation.sampling import method_of, next_token, penalise, settings_of
 
 
+def compiled(path, num_threads):
+    """LiteRT's compiled model of a file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a ``.tflite``, or a damaged one.
+    """
+    from ai_edge_litert.compiled_model import CompiledModel
+    from ai_edge_litert.hardware_accelerator import HardwareAccelerator
+    from ai_edge_litert.options import CpuOptions, Options
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"No file {path}. Export one with keraslm.export.tflite.")
+    options = Options(
+        hardware_accelerators=HardwareAccelerator.CPU,
+        cpu_options=CpuOptions(num_threads=num_threads),
+    )
+    try:
+        with quiet():  # it announces its delegates on stderr
+            return CompiledModel.from_file(str(path), options=options)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not a .tflite file, or is damaged: {error}. Export the model again."
+        ) from error
+
+
+class Signature:
+    """One signature of a compiled model, with its buffers.
+
+    Args:
+        model: from `compiled`.
+        name: of the signature.
+        shared: buffers by tensor name, which stand for an input and an output at once.
+    """
+
+    def __init__(self, model, name, shared=None):
+        shared = shared or {}
+        self.model, self.name = model, name
+        self.details = model.get_input_tensor_details(name)
+        self.results = model.get_output_tensor_details(name)
+        self.inputs = {
+            key: shared.get(key) or model.create_input_buffer_by_name(name, key)
+            for key in self.details
+        }
+        self.outputs = {
+            key: shared.get(key) or model.create_output_buffer_by_name(name, key)
+            for key in self.results
+        }
+
+    def __call__(self, **values):
+        """Write these inputs and run."""
+        for key, value in values.items():
+            dtype = self.details[key]["dtype"]
+            self.inputs[key].write(np.ascontiguousarray(value, dtype))
+        self.model.run_by_name(self.name, self.inputs, self.outputs)
+
+    def output(self, key):
+        """An output as an array."""
+        shape, dtype = self.results[key]["shape"], np.dtype(self.results[key]["dtype"])
+        return self.outputs[key].read(int(np.prod(shape)), dtype).reshape(shape)
+
+
 class LiteRTModel:
-    """A ``.tflite`` written by `keraslm.export.tflite`, in the LiteRT runtime.
+    """A decoder's ``.tflite``, written by `keraslm.export.tflite`, in the LiteRT runtime.
+
+    One set of buffers is the cache of every call, as input and as output, so that nothing of it
+    is copied from token to token.
 
     Args:
         path: the file.
@@ -26,37 +91,28 @@ class LiteRTModel:
     """
 
     def __init__(self, path, num_threads=2):
-        from ai_edge_litert.interpreter import Interpreter
-
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"No file {path}. Export one with keraslm.export.tflite.")
-        try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=num_threads)
-            names = self._interpreter.get_signature_list()
-        except ValueError as error:
-            raise ValueError(f"{path} is not a .tflite file: {error}") from error
+        self._model = compiled(path, num_threads)
+        names = list(self._model.get_signature_list())
         if "decode" not in names:
             raise ValueError(f"{path} has no 'decode' signature; it has {sorted(names)}.")
-        self._run = {name: self._interpreter.get_signature_runner(name) for name in names}
+        details = self._model.get_input_tensor_details("decode")
+        cache = {name: detail["shape"] for name, detail in details.items() if "kv_cache" in name}
+        buffers = {}
+        for name, shape in cache.items():
+            buffers[name] = self._model.create_input_buffer_by_name("decode", name)
+            buffers[name].write(np.zeros(shape, details[name]["dtype"]))
+        self._signatures = {name: Signature(self._model, name, buffers) for name in names}
         self._prefill = sorted(
             (int(name.removeprefix("prefill_")), name)
             for name in names
             if name.startswith("prefill_")
         )
-        inputs = self._run["decode"].get_input_details()
-        self._cache_shapes = {
-            name: tuple(detail["shape"]) for name, detail in inputs.items() if "kv_cache" in name
-        }
-        self.cache_length = next(iter(self._cache_shapes.values()))[2]
-        self.vocab_size = int(self._run["decode"].get_output_details()["logits"]["shape"][-1])
-        self.reset()
-        with quiet():  # at its first call it announces its delegate on stderr
-            self.decode(0)
+        self.cache_length = next(iter(cache.values()))[2]
+        self.vocab_size = self._signatures["decode"].results["logits"]["shape"][-1]
         self.reset()
 
     def reset(self):
-        """Forget all tokens."""
-        self._cache = {n: np.zeros(s, "float32") for n, s in self._cache_shapes.items()}
+        """Forget all tokens. What the cache still holds is hidden by its position."""
         self.position = 0
 
     def prefill(self, ids):
@@ -69,7 +125,7 @@ class LiteRTModel:
 
     def decode(self, token):
         """Logits float32 ``(vocab_size,)`` after one more token."""
-        return self._call("decode", [token], 1)["logits"][0, 0]
+        return self._call("decode", [token], 1).output("logits")[0, 0]
 
     def _step_for(self, wanted):
         """Length and name of the signature that reads ``wanted`` tokens best."""
@@ -85,13 +141,10 @@ class LiteRTModel:
                 f"The context of {self.cache_length} tokens is full. Shorten the prompt or ask "
                 "for fewer new tokens."
             )
-        positions = np.arange(self.position, self.position + len(tokens), dtype="int32")
-        outputs = self._run[name](
-            tokens=np.array([tokens], "int32"), input_pos=positions, **self._cache
-        )
-        self._cache = {n: outputs[n] for n in self._cache}
+        signature = self._signatures[name]
+        signature(tokens=[tokens], input_pos=np.arange(self.position, self.position + len(tokens)))
         self.position += real
-        return outputs
+        return signature
 
     def generate(self, prompt, config: GenerationConfig):
         """Continue a prompt, giving each new token as soon as it is there.
@@ -106,13 +159,7 @@ class LiteRTModel:
             token ids.
         """
         prompt = [int(i) for i in prompt]
-        if not prompt:
-            raise ValueError("The prompt has no tokens. Start from the end-of-text token.")
-        if len(prompt) >= self.cache_length:
-            raise ValueError(
-                f"The prompt has {len(prompt)} tokens and fills the context of "
-                f"{self.cache_length}: nothing can follow. Shorten the prompt."
-            )
+        self._check(prompt)
         self.reset()
         self.prefill(prompt[:-1])
         token, seen = prompt[-1], set(prompt)
@@ -125,6 +172,39 @@ class LiteRTModel:
             seen.add(token)
             yield token
 
+    def _check(self, prompt):
+        if not prompt:
+            raise ValueError("The prompt has no tokens. Start from the end-of-text token.")
+        if len(prompt) >= self.cache_length:
+            raise ValueError(
+                f"The prompt has {len(prompt)} tokens and fills the context of "
+                f"{self.cache_length}: nothing can follow. Shorten the prompt."
+            )
+
+    def generate_at_once(
+        self, prompt, max_new_tokens, *, temperature=0.0, top_k=64, top_p=1.0, seed=0
+    ):
+        """New token ids by the file's ``generate`` signature, in one call of the runtime.
+
+        Raises:
+            ValueError: the file has no such signature, or the prompt is too long for it.
+        """
+        signature = self._signatures.get("generate")
+        if signature is None:
+            raise ValueError(
+                "The file has no 'generate' signature. Export it with generate=(prompt, new)."
+            )
+        longest = signature.details["tokens"]["shape"][1]
+        if not 0 < len(prompt) <= longest:
+            raise ValueError(f"The prompt must have 1 to {longest} tokens; it has {len(prompt)}.")
+        tokens = np.zeros((1, longest))
+        tokens[0, : len(prompt)] = prompt
+        signature(
+            tokens=tokens, length=len(prompt), max_new_tokens=max_new_tokens,
+            temperature=temperature, top_k=top_k, top_p=top_p, seed=seed,
+        )  # fmt: skip
+        return signature.output("tokens")[0, : int(signature.output("count")[0])].tolist()
+
     @staticmethod
     def _choose(logits, seen, method, settings, step):
         if not method.sample and not method.penalty:
@@ -135,3 +215,74 @@ class LiteRTModel:
             logits = penalise(logits, is_seen, settings.repetition_penalty)
         row = np.zeros(1, "int32")
         return int(next_token(logits, method, settings, row, np.int32(step))[0])
+
+
+class LiteRTEncoder:
+    """An encoder's ``.tflite``, written by `keraslm.export.tflite`, in the LiteRT runtime.
+
+    Args:
+        path: the file.
+        num_threads: threads of the runtime.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file.
+
+    Example:
+        >>> model = LiteRTEncoder("saved_models/classifier/model.tflite")
+        >>> logits = model([7, 8, 9])
+    """
+
+    def __init__(self, path, num_threads=2):
+        self._model = compiled(path, num_threads)
+        names = list(self._model.get_signature_list())
+        self._by_length = {
+            int(n.removeprefix("encode_")): Signature(self._model, n)
+            for n in names
+            if n.startswith("encode_")
+        }
+        self._dynamic = Signature(self._model, "encode") if "encode" in names else None
+        if not self._by_length and self._dynamic is None:
+            raise ValueError(f"{path} has no 'encode' signature; it has {sorted(names)}.")
+        self.max_length = max(self._by_length, default=None)
+        self.lengths = tuple(self._by_length)
+        some = self._dynamic or next(iter(self._by_length.values()))
+        self.input_names = sorted(some.details)
+
+    def __call__(self, token_ids, **others):
+        """The output, float32 ``(1, …)``, for one sequence.
+
+        Args:
+            token_ids: ints, as many as there are tokens; padded to the next length of the file.
+            others: inputs such as ``token_types``, as long. ``padding_mask`` is made here.
+        """
+        token_ids = [int(i) for i in token_ids]
+        signature, length = self._signature(len(token_ids))
+        values = {}
+        for name in self.input_names:
+            if name == "padding_mask":
+                row = [1] * len(token_ids)
+            else:
+                row = list(others.get(name, token_ids if name not in OTHERS else [0]))
+                row += [0] * (len(token_ids) - len(row))
+            values[name] = [row + [0] * (length - len(row))]
+        signature(**values)
+        found = {name: signature.output(name) for name in signature.results}
+        return found["output"] if list(found) == ["output"] else found
+
+    def _signature(self, wanted):
+        if self._dynamic is not None:
+            for name in self._dynamic.details:
+                self._model.resize_input_tensor_by_name("encode", name, [1, wanted])
+            self._dynamic = Signature(self._model, "encode")
+            return self._dynamic, wanted
+        length = min((n for n in self._by_length if n >= wanted), default=None)
+        if length is None:
+            raise ValueError(
+                f"The text has {wanted} tokens, more than the {self.max_length} that the file "
+                "takes. Shorten it, or export with larger lengths."
+            )
+        return self._by_length[length], length
+
+
+OTHERS = ("token_types",)

@@ -1,104 +1,139 @@
-"""A decoder as a ``.tflite`` file: builtin operations only, the cache as inputs and outputs.
-
-The signatures are those of LiteRT-LM: ``prefill_<T>`` and ``decode`` take ``tokens`` int32
-``(1, T)``, ``input_pos`` int32 ``(T,)`` and the cache ``kv_cache_k_<i>``, ``kv_cache_v_<i>``
-float32 ``(1, num_kv_heads, length, head_dim)``, and give the cache back under the same names;
-``decode`` (T = 1) also gives ``logits`` float32 ``(1, 1, vocab_size)``. The new keys and values are
-written from slot ``input_pos[0]`` on, so ``input_pos[0] + T`` must not pass ``length``.
-"""
+"""A model as a ``.tflite`` file: builtin operations only, float32 or quantised."""
 
 from pathlib import Path
 
 from keraslm._files import replaced_file
+from keraslm.export import signatures
 from keraslm.export.conversion import in_float32, to_litert
+from keraslm.export.flatbuffer import LiteRTFile
+from keraslm.export.quantization import check_kind, quantize_file
+from keraslm.export.rewriting import simplify
 from keraslm.export.verification import prove, write_manifest
 
 PREFILL_LENGTHS = (8, 32, 128)
 
 
-def tflite(lm, path, *, prefill_lengths=PREFILL_LENGTHS, cache_length=None, verify="quick"):
-    """Export a language model to LiteRT.
+def tflite(
+    lm,
+    path,
+    *,
+    quantization=None,
+    prefill_lengths=PREFILL_LENGTHS,
+    cache_length=None,
+    generate=None,
+    lengths=None,
+    verify="quick",
+):
+    """Export a model to LiteRT.
+
+    Decoders get the signatures ``prefill_<T>`` and ``decode``, which LiteRT-LM runs too; every
+    other model on token ids one ``encode_<L>`` a length; see `keraslm.export.signatures`.
 
     Args:
-        lm: a `keraslm.tasks.TextGenerator`, or a model with ``init_cache`` and ``step``.
+        lm: a `keraslm.tasks.TextGenerator`, a model with ``init_cache`` and ``step``, a
+            `keraslm.models.BERT` with any head, or another ``keras.Model`` on ids.
         path: the ``.tflite`` file, or a folder, which then gets ``model.tflite``.
-        prefill_lengths: numbers of prompt tokens that are read at once; those that do not fit
-            in the cache are left out.
-        cache_length: tokens of prompt and continuation together; default ``max_length``.
-        verify: ``"quick"`` runs the file in LiteRT and compares it with Keras (needs a
-            `TextGenerator` or model of integer ids); ``False`` does not.
+        quantization: ``"float16"``, ``"int8"``, ``"int4"`` or ``"int8_weights"``; see
+            `keraslm.export.quantization`. Default float32, whatever the training policy was.
+        prefill_lengths: of a decoder, numbers of prompt tokens that are read at once; those that
+            do not fit in the cache are left out.
+        cache_length: of a decoder, tokens of prompt and continuation together; default
+            ``max_length``.
+        generate: of a decoder, ``(prompt tokens, new tokens)`` of an additional signature
+            ``generate``, which runs the whole loop in one call.
+        lengths: of other models, a length, several, or ``"dynamic"`` (any batch and length);
+            default 128, or the model's ``max_length`` if that is less.
+        verify: ``"quick"`` runs the file in LiteRT and compares it with Keras; ``"full"`` also
+            measures perplexity, speed and memory; ``False`` does neither.
 
     Returns:
         the file's ``Path``.
 
     Raises:
-        ValueError: the model has no step function, or needs an operation that LiteRT does not
-            have built in.
+        ValueError: an argument that does not fit, or an operation that LiteRT does not have
+            built in.
         RuntimeError: the file does not give what Keras gives. It is not left behind.
 
     Example:
-        >>> keraslm.export.tflite(lm, "saved_models/mine")
+        >>> keraslm.export.tflite(lm, "saved_models/mine", quantization="int8")
     """
+    check_kind(quantization)
+    path = Path(path)
+    path = path if path.suffix == ".tflite" else path / "model.tflite"
     model = getattr(lm, "model", lm)
-    if not hasattr(model, "init_cache") or not hasattr(model, "step"):
-        raise ValueError(
-            f"model must have init_cache and step, as keraslm.models.GPT has; received "
-            f"{type(model).__name__}."
+    if signatures.is_decoder(model):
+        if lengths is not None:
+            raise ValueError("lengths is for encoders; a decoder takes prefill_lengths.")
+        stop_ids = lm.generation_config.stop_ids if hasattr(lm, "generation_config") else ()
+        content = convert(
+            model, prefill_lengths, cache_length, quantization, generate=generate, stop_ids=stop_ids
         )
+    else:
+        if cache_length is not None or generate is not None:
+            raise ValueError(
+                "cache_length and generate are for a model that has init_cache and step, as "
+                f"keraslm.models.GPT has; received {type(model).__name__}."
+            )
+        content = convert_encoder(model, lengths, quantization)
+    with replaced_file(path) as new:
+        new.write_bytes(content)
+        result = prove(new, lm, path, verify) if verify else None
+    write_manifest(path, result)
+    return path
+
+
+def convert(
+    model,
+    prefill_lengths=PREFILL_LENGTHS,
+    cache_length=None,
+    quantization=None,
+    *,
+    generate=None,
+    stop_ids=(),
+):
+    """The bytes of a decoder's ``.tflite``; arguments as in `tflite`."""
     cache_length = cache_length or model.max_length
     if cache_length > model.max_length:
         raise ValueError(
             f"cache_length={cache_length} is more than the model's max_length={model.max_length}."
         )
-    path = Path(path)
-    path = path if path.suffix == ".tflite" else path / "model.tflite"
-    content = convert(model, [t for t in prefill_lengths if t <= cache_length], cache_length)
-    with replaced_file(path) as new:
-        new.write_bytes(content)
-        result = prove(new, lm, name=path) if verify else None
-    write_manifest(path, result)
-    return path
-
-
-def convert(model, prefill_lengths, cache_length):
-    """The bytes of the ``.tflite`` file."""
+    odd = [t for t in prefill_lengths if not isinstance(t, int) or t < 1]
+    if odd:
+        raise ValueError(f"prefill_lengths must be positive whole numbers; received {odd[0]!r}.")
     model = in_float32(model)
-    signatures = {
-        f"prefill_{t}": _signature(model, t, cache_length, logits=False) for t in prefill_lengths
-    }
-    signatures["decode"] = _signature(model, 1, cache_length, logits=True)
-    return to_litert(model.weights, signatures)
+    fitting = [t for t in prefill_lengths if t <= cache_length]
+    functions = signatures.decoder_signatures(model, fitting, cache_length)
+    if generate is not None:
+        prompt, new = generate
+        if prompt + new > model.max_length:
+            raise ValueError(
+                f"generate={generate} is more than the model's max_length={model.max_length}."
+            )
+        functions["generate"] = signatures.generate_signature(model, prompt, new, stop_ids)
+    return _smaller(to_litert(model.weights, functions), quantization)
 
 
-def _signature(model, tokens, cache_length, logits):
-    """A concrete function on the LiteRT-LM contract."""
-    import tensorflow as tf
-
-    cache = model.init_cache(1, cache_length)
-    spec = {
-        "tokens": tf.TensorSpec((1, tokens), tf.int32, "tokens"),
-        "input_pos": tf.TensorSpec((tokens,), tf.int32, "input_pos"),
-    }
-    for name, value in named_cache(cache).items():
-        spec[name] = tf.TensorSpec(value.shape, tf.float32, name)
-
-    def run(**inputs):
-        state = tuple(
-            (inputs[f"kv_cache_k_{i}"], inputs[f"kv_cache_v_{i}"]) for i in range(len(cache))
-        )
-        y, state = model.step(inputs["tokens"], state, inputs["input_pos"][0], last_only=True)
-        outputs = named_cache(state)
-        if logits:
-            outputs["logits"] = y
-        return outputs
-
-    return tf.function(run, autograph=False).get_concrete_function(**spec)
+def convert_encoder(model, lengths=None, quantization=None):
+    """The bytes of the ``.tflite`` of any other model; arguments as in `tflite`."""
+    longest = getattr(model, "max_length", None)
+    if lengths is None:
+        lengths = min(128, longest or 128)
+    if lengths != signatures.DYNAMIC:
+        lengths = (lengths,) if isinstance(lengths, int) else tuple(lengths)
+        odd = [n for n in lengths if not isinstance(n, int) or n < 1 or n > (longest or n)]
+        if odd or not lengths:
+            limit = f" up to max_length={longest}" if longest else ""
+            raise ValueError(
+                f"lengths must be 'dynamic' or whole numbers from 1{limit}; received {lengths!r}."
+            )
+    model = in_float32(model)
+    functions = signatures.encoder_signatures(model, lengths)
+    return _smaller(to_litert(model.weights, functions), quantization)
 
 
-def named_cache(cache):
-    """The cache as LiteRT-LM names it."""
-    return {
-        f"kv_cache_{kind}_{i}": value
-        for i, pair in enumerate(cache)
-        for kind, value in zip("kv", pair, strict=True)
-    }
+def _smaller(content, quantization):
+    file = LiteRTFile(content)
+    simplify(file)
+    if quantization is not None:
+        quantize_file(file, quantization)
+    return file.to_bytes()

@@ -5,18 +5,16 @@ import hashlib
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
-
-import numpy as np
 
 from keraslm._files import replaced_file
 from keraslm.generation.config import GenerationConfig
-from keraslm.generation.generator import Generator
 
 PROMPT_LENGTHS = (1, 9, 130)
 NEW_TOKENS = 32
 LARGEST_DIFFERENCE = 1e-3
+# Mean Kullback-Leibler divergence, in nats, above which a quantised file is not the same model.
+LARGEST_KL = {"float16": 0.01, "int8": 0.1, "int8_weights": 0.1, "int4": 0.7}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,14 +22,20 @@ class Verification:
     """How an exported file compares with its Keras model.
 
     Args:
-        target: ``"tflite"`` or ``"saved_model"``.
-        prompts: number of prompts.
-        equal_tokens, tokens: greedy tokens that are the same, of how many (texts, for a
-            SavedModel, which gives no tokens).
+        target: ``"tflite"``, ``"litertlm"``, ``"saved_model"``, ``"web"`` or ``"mediapipe"``.
+        prompts: number of prompts, or of inputs of an encoder.
+        equal_tokens, tokens: how many are the same, of how many: greedy tokens of a decoder,
+            texts of a SavedModel, likeliest classes of an encoder.
         max_difference: largest difference of a logit; ``None`` where logits are not given.
         num_bytes: size on disk.
         tokens_per_second: of decoding; ``None`` if not measured.
         operations: names of the operations in a ``.tflite``.
+        quantization: how the weights are stored; ``None``: float32.
+        kl: mean Kullback-Leibler divergence of the next token, Keras to file, in nats.
+        bytes_by_dtype: of the constants in a ``.tflite``.
+        perplexity, keras_perplexity: of a held-out text, by file and by Keras (``"full"``).
+        prefill_ms: milliseconds to read a prompt of `PREFILL_TOKENS` tokens (``"full"``).
+        peak_memory: bytes of a process that does nothing but generate (``"full"``).
     """
 
     target: str
@@ -42,62 +46,142 @@ class Verification:
     num_bytes: int
     tokens_per_second: float | None = None
     operations: tuple[str, ...] = ()
+    quantization: str | None = None
+    kl: float | None = None
+    bytes_by_dtype: dict[str, int] = dataclasses.field(default_factory=dict)
+    perplexity: float | None = None
+    keras_perplexity: float | None = None
+    prefill_ms: float | None = None
+    peak_memory: int | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether all tokens are the same and no logit is off."""
+        """Whether it is the same model: exactly, or, if quantised, nearly."""
+        if self.quantization is not None:
+            return self.kl is None or self.kl <= LARGEST_KL[self.quantization]
         close = self.max_difference is None or self.max_difference < LARGEST_DIFFERENCE
         return self.equal_tokens == self.tokens and close
 
     def __str__(self):
-        what = "texts" if self.target == "saved_model" else "greedy tokens"
-        parts = [
-            "passed" if self.passed else "FAILED",
-            f"{self.equal_tokens} of {self.tokens} {what} as in Keras ({self.prompts} prompts)",
-        ]
+        return ", ".join(
+            f"{name} {value}" if name else value for name, value in self.rows() if value
+        )
+
+    def rows(self):
+        """What to show: pairs of a name and a value."""
+        what = {"saved_model": "texts", "mediapipe": "texts"}.get(self.target, "greedy tokens")
+        yield "", "passed" if self.passed else "FAILED"
+        yield (
+            "",
+            (f"{self.equal_tokens} of {self.tokens} {what} as in Keras ({self.prompts} prompts)"),
+        )
+        if self.quantization:
+            yield "weights", self.quantization
         if self.max_difference is not None:
-            parts.append(f"largest logit difference {self.max_difference:.1e}")
-        parts.append(f"{self.num_bytes / 1e6:.1f} MB")
+            yield "largest logit difference", f"{self.max_difference:.1e}"
+        if self.kl is not None and self.quantization:
+            yield "divergence", f"{self.kl:.1e} nats"
+        yield "", f"{self.num_bytes / 1e6:.1f} MB"
+        if self.perplexity is not None:
+            yield "perplexity", f"{self.perplexity:.2f} (Keras {self.keras_perplexity:.2f})"
+        if self.prefill_ms is not None:
+            yield f"prompt of {PREFILL_TOKENS}", f"{self.prefill_ms:.1f} ms"
         if self.tokens_per_second is not None:
-            parts.append(f"{self.tokens_per_second:.0f} tokens/s")
-        return ", ".join(parts)
+            yield "", f"{self.tokens_per_second:.0f} tokens/s"
+        if self.peak_memory is not None:
+            yield "peak memory", f"{self.peak_memory / 1e6:.0f} MB"
+
+    def table(self):
+        """The rows one below the other, with the bytes by dtype and the operations."""
+        rows = [(name or "", value) for name, value in self.rows()]
+        rows += [(f"{k} bytes", f"{v:,}") for k, v in sorted(self.bytes_by_dtype.items())]
+        if self.operations:
+            rows.append(("operations", " ".join(self.operations)))
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"  {name:<{width}}  {value}".rstrip() for name, value in rows)
+
+    @classmethod
+    def from_manifest(cls, path):
+        """What ``manifest.json`` says of an export, or ``None``.
+
+        Raises:
+            ValueError: the file is not the one that was verified.
+        """
+        entry = manifest_entry(path)
+        if entry is None or "verification" not in entry:
+            return None
+        return cls(
+            **{**entry["verification"], "operations": tuple(entry["verification"]["operations"])}
+        )
 
 
-def verify(path, lm) -> Verification:
+PREFILL_TOKENS = 32
+
+
+def verify(path, lm, mode="quick", texts=None) -> Verification:
     """Compare an exported file with the Keras model, in its real runtime.
 
     Prompts of 1, 9 and 130 tokens (or what fits), written by the model itself, are continued
-    greedily on both sides. A ``.tflite`` runs in LiteRT; a SavedModel is loaded in a fresh
-    process.
+    greedily on both sides. A ``.tflite`` runs in LiteRT, a ``.litertlm`` in LiteRT-LM, a web
+    folder in Chromium; a SavedModel is loaded in a fresh process.
 
     Args:
-        path: the ``.tflite`` file or the SavedModel folder.
-        lm: the `keraslm.tasks.TextGenerator` it was made from; for a ``.tflite`` a model will do.
+        path: the file or folder.
+        lm: what it was made from: the `keraslm.tasks.TextGenerator`; for a ``.tflite`` a model
+            will do.
+        mode: ``"quick"``, or ``"full"``: for a ``.tflite`` also perplexity on a held-out text,
+            the time to read a prompt, and memory.
+        texts: the held-out text, a list of strings; default, the articles of the Wikipedia
+            extract that `keraslm train` holds out.
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: neither a ``.tflite`` nor a SavedModel.
+        ValueError: none of these, or ``manifest.json`` knows the file with another hash.
 
     Example:
         >>> print(keraslm.export.verify("saved_models/mine/model.tflite", lm))
     """
     path = Path(path)
+    if mode not in ("quick", "full"):
+        raise ValueError(f"mode must be 'quick' or 'full'; received {mode!r}.")
     if not path.exists():
         raise FileNotFoundError(f"No file or folder {path}. Export the model first.")
+    manifest_entry(path)  # raises if the file was changed
+    return _verify(path, lm, mode, texts)
+
+
+def _verify(path, lm, mode="quick", texts=None):
     if (path / "saved_model.pb").is_file():
         return _verify_saved_model(path, lm)
+    if (path / "model.tflite").is_file() and (path / "index.html").is_file():
+        from keraslm.export.to_web import verify_web
+
+        return verify_web(path, lm)
+    if path.is_file() and _starts_with(path, b"LITERTLM"):
+        from keraslm.export.verify_litertlm import verify_litertlm
+
+        return verify_litertlm(path, lm)
     if path.is_file():
-        return _verify_tflite(path, lm)
-    raise ValueError(f"{path} is neither a .tflite file nor a SavedModel folder.")
+        from keraslm.export.verify_tflite import verify_tflite
+
+        return verify_tflite(path, lm, mode, texts)
+    raise ValueError(
+        f"{path} is neither a .tflite or .litertlm file nor a SavedModel or web folder."
+    )
 
 
-def prove(path, lm, name):
+def _starts_with(path, magic):
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
+
+
+def prove(path, lm, name, mode="quick"):
     """Verify ``path``, which will be called ``name``.
 
     Raises:
         RuntimeError: the file is not equal.
     """
-    result = verify(path, lm)
+    result = _verify(path, lm, mode)
     if not result.passed:
         raise RuntimeError(
             f"The export {name} does not give what Keras gives, and was not kept: {result}."
@@ -105,89 +189,66 @@ def prove(path, lm, name):
     return result
 
 
+def manifest_entry(path):
+    """What ``manifest.json`` says of an export; ``None`` if nothing.
+
+    Raises:
+        ValueError: the file has another hash than when it was exported.
+    """
+    path = Path(path)
+    entry = _read_manifest(path.parent).get(path.name)
+    if isinstance(entry, dict) and path.is_file() and "sha256" in entry:
+        if _digest(path) != entry["sha256"]:
+            raise ValueError(
+                f"{path} is not the file that was exported: its hash differs from that in "
+                "manifest.json. Export the model again."
+            )
+    return entry
+
+
+def _read_manifest(folder):
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
 def write_manifest(path, result):
     """Note an export, which is in its place, in ``manifest.json`` of its folder.
 
     Without a result, what the manifest says of an earlier export of that name is dropped.
     """
-    file = path.parent / "manifest.json"
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        manifest = {}
+    manifest = _read_manifest(path.parent)
     if result is None:
         if path.name not in manifest:
             return
         del manifest[path.name]
     else:
         manifest[path.name] = _entry(path, result)
-    with replaced_file(file) as new:
+    with replaced_file(path.parent / "manifest.json") as new:
         new.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def _entry(path, result):
     entry = {"target": result.target, "bytes": result.num_bytes}
     if path.is_file():
-        entry["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        entry["sha256"] = _digest(path)
     entry["verification"] = dataclasses.asdict(result)
     return entry
 
 
-def _prompts(generator, start):
+def _digest(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def written_prompts(generator, start, longest):
     """Prompts that the model writes itself, so that they look like its text."""
-    room = generator.model.max_length - 1
-    lengths = sorted({min(length, room) for length in PROMPT_LENGTHS})
+    lengths = sorted({min(length, longest) for length in PROMPT_LENGTHS})
     config = GenerationConfig(max_new_tokens=lengths[-1], top_k=50, seed=0)
     written = [start, *generator.generate([[start]], config)[0].ids]
     return [written[:length] for length in lengths]
-
-
-def _verify_tflite(path, lm):
-    from keraslm.export.conversion import operations
-    from keraslm.export.runner import LiteRTModel
-
-    generator = getattr(lm, "generator", None) or Generator(lm)
-    tokenizer = getattr(lm, "tokenizer", None)
-    start = 0 if tokenizer is None or tokenizer.bos_id is None else tokenizer.bos_id
-    litert = LiteRTModel(path)
-    equal = total = 0
-    difference = seconds = 0.0
-    prompts = _prompts(generator, start)
-    for prompt in prompts:
-        config = GenerationConfig(max_new_tokens=min(NEW_TOKENS, litert.cache_length - len(prompt)))
-        expected = generator.generate([prompt], config)[0].ids
-        reference = _logits(generator.model, prompt + expected)
-        litert.reset()
-        litert.prefill(prompt[:-1])
-        token = prompt[-1]
-        for i, wanted in enumerate(expected):
-            started = time.perf_counter()
-            logits = litert.decode(token)
-            seconds += time.perf_counter() - started
-            difference = max(
-                difference, float(np.abs(logits - reference[len(prompt) - 1 + i]).max())
-            )
-            equal += int(np.argmax(logits)) == wanted
-            total += 1
-            token = wanted
-    return Verification(
-        "tflite",
-        len(prompts),
-        equal,
-        total,
-        difference,
-        path.stat().st_size,
-        total / seconds,
-        tuple(sorted(operations(path.read_bytes()))),
-    )
-
-
-def _logits(model, ids):
-    """float32 ``(seq, vocab_size)``."""
-    from keras import ops
-
-    logits, _ = model.step(ops.convert_to_tensor([ids]), model.init_cache(1, len(ids)), 0)
-    return ops.convert_to_numpy(logits)[0]
 
 
 _FRESH = """
@@ -216,7 +277,7 @@ def _fitting(lm, text):
 
 
 def _verify_saved_model(path, lm):
-    prompts = _prompts(lm.generator, lm.tokenizer.bos_id or 0)
+    prompts = written_prompts(lm.generator, lm.tokenizer.bos_id or 0, lm.model.max_length - 1)
     texts = [_fitting(lm, lm.tokenizer.decode(ids)) for ids in prompts]
     expected = [lm.generate(text, max_new_tokens=NEW_TOKENS, temperature=0) for text in texts]
     process = subprocess.run(

@@ -77,7 +77,7 @@ class Generator:
         length = _round_up(ids.shape[1] + room, 32)
         run = self._compile(
             ("generate", method, length, num_return_sequences),
-            lambda ids, pad, room, stop, settings: self._run(
+            lambda ids, pad, room, stop, settings: self.loop(
                 ids, pad, room, stop, settings, method, length, num_return_sequences
             ),
         )
@@ -94,8 +94,8 @@ class Generator:
             for i, n in enumerate(counts)
         ]
 
-    def _run(self, ids, pad, room, stop, settings, method, length, n):
-        """The whole generation as one graph. Returns tokens, log-probs ``(rows, …)``, counts."""
+    def loop(self, ids, pad, room, stop, settings, method, length, n):
+        """The whole generation as one graph: tokens, log-probs ``(rows, …)`` and counts."""
         batch, prompt = ops.shape(ids)
         rows = batch * n
         row = ops.arange(rows, dtype="int32")
@@ -169,7 +169,7 @@ class Generator:
             top_k=tf.where(greedy, 1, settings.top_k),
         )
         stop = tf.constant(stop_ids or (-1,), tf.int32)
-        tokens, _, counts = self._run(ids, pad, room, stop, settings, method, longest + room, 1)
+        tokens, _, counts = self.loop(ids, pad, room, stop, settings, method, longest + room, 1)
         return tf.RaggedTensor.from_tensor(tokens, lengths=counts)
 
     def _choose(self, logits, seen, method, settings, row, step):

@@ -1,0 +1,159 @@
+"""Rewriting a converted graph so that it computes the same with fewer operations.
+
+TensorFlow's converter leaves the bias of a ``Dense`` as an addition of its own, spells out what
+Keras does about negative ids, and reads a table by GATHER, which takes no table that is quantised
+row by row. Each rewriting below is exact up to the rounding of float32.
+"""
+
+import numpy as np
+
+from keraslm.export.flatbuffer import schema
+
+
+def simplify(file):
+    """Rewrite all graphs of a `LiteRTFile`."""
+    for graph in file.model.subgraphs:
+        links = Links(file, graph)
+        for operation in list(graph.operators or ()):
+            name = file.name(operation)
+            if name == "GATHER":
+                _drop_negative_ids(links, operation)
+                _look_up(links, operation)
+            elif name in ("ADD", "SUB"):
+                _fuse_bias(links, operation)
+
+
+class Links:
+    """Who makes and who reads each tensor of a graph."""
+
+    def __init__(self, file, graph):
+        self.file, self.graph = file, graph
+        self.refresh()
+
+    def refresh(self):
+        self.maker, self.readers = {}, {}
+        for operation in self.graph.operators or ():
+            for i in operation.outputs:
+                self.maker[int(i)] = operation
+            for i in operation.inputs:
+                self.readers.setdefault(int(i), []).append(operation)
+        self.outputs = {int(i) for i in self.graph.outputs}
+
+    def tensor(self, number):
+        return self.graph.tensors[int(number)]
+
+    def constant(self, number):
+        """Values of a constant, or None."""
+        return None if number < 0 else self.file.constant(self.tensor(number))
+
+    def made_by(self, number, name):
+        """The operation of that name that makes a tensor, or None."""
+        operation = self.maker.get(int(number))
+        return operation if operation is not None and self.file.name(operation) == name else None
+
+    def only_read_by(self, number, operation):
+        """Whether nothing else needs a tensor."""
+        number = int(number)
+        return number not in self.outputs and self.readers.get(number) == [operation]
+
+    def insert_before(self, operation, name, version, inputs, outputs):
+        """A new operation."""
+        new = schema().OperatorT()
+        new.opcodeIndex = self.file.code(name, version)
+        new.inputs, new.outputs = np.array(inputs, "int32"), np.array(outputs, "int32")
+        place = next(i for i, o in enumerate(self.graph.operators) if o is operation)
+        self.graph.operators.insert(place, new)
+        return new
+
+    def remove(self, operation):
+        self.graph.operators = [o for o in self.graph.operators if o is not operation]
+
+    def add(self, name, shape, dtype, values=None):
+        return self.file.add_tensor(self.graph, name, shape, dtype, values)
+
+    def reshape(self, operation, source, target, shape):
+        """A RESHAPE before ``operation``."""
+        shape = np.asarray(shape, "int32")
+        numbers = self.add("shape", (len(shape),), "INT32", shape)
+        new = self.insert_before(operation, "RESHAPE", 1, [source, numbers], [target])
+        new.builtinOptionsType = schema().BuiltinOptions.ReshapeOptions
+        new.builtinOptions = schema().ReshapeOptionsT()
+        new.builtinOptions.newShape = shape
+
+
+def _drop_negative_ids(links, gather):
+    """``select(i < 0, i + n, i)`` is ``i``: token ids and positions are never negative."""
+    select = links.made_by(gather.inputs[1], "SELECT") or links.made_by(
+        gather.inputs[1], "SELECT_V2"
+    )
+    if select is None:
+        return
+    condition, wrapped, ids = (int(i) for i in select.inputs)
+    less, add = links.made_by(condition, "LESS"), links.made_by(wrapped, "ADD")
+    if less is None or add is None or int(less.inputs[0]) != ids or int(add.inputs[0]) != ids:
+        return
+    zero = links.constant(less.inputs[1])
+    if zero is not None and zero.size == 1 and int(zero.reshape(())) == 0:
+        gather.inputs = np.array([gather.inputs[0], ids], "int32")
+        links.refresh()
+
+
+def _look_up(links, gather):
+    """GATHER of rows of a constant table becomes EMBEDDING_LOOKUP, which reads any int8 table."""
+    table, ids = (int(i) for i in gather.inputs)
+    rows, numbers = links.tensor(table), links.tensor(ids)
+    options = gather.builtinOptions
+    if links.file.raw(rows) is None or len(rows.shape) != 2:
+        return
+    if links.file.dtype(rows) != "FLOAT32" or links.file.dtype(numbers) != "INT32":
+        return
+    if options is not None and (options.axis or options.batchDims):
+        return
+    shape = [int(n) for n in numbers.shape]
+    if numbers.shapeSignature is not None and -1 in list(numbers.shapeSignature):
+        return  # lengths known at run time only
+    output = int(gather.outputs[0])
+    flat_ids = ids
+    if len(shape) != 1:
+        flat_ids = links.add("ids", (int(np.prod(shape)),), "INT32")
+        links.reshape(gather, ids, flat_ids, [int(np.prod(shape))])
+    found = links.add("rows", (int(np.prod(shape)), int(rows.shape[1])), "FLOAT32")
+    links.insert_before(gather, "EMBEDDING_LOOKUP", 1, [flat_ids, table], [found])
+    links.reshape(gather, found, output, [*shape, int(rows.shape[1])])
+    links.remove(gather)
+    links.refresh()
+
+
+def _fuse_bias(links, addition):
+    """A constant vector added after FULLY_CONNECTED becomes its bias."""
+    for product, vector in ((0, 1), (1, 0)):
+        dense = links.made_by(addition.inputs[product], "FULLY_CONNECTED")
+        bias = links.constant(addition.inputs[vector])
+        if dense is None or bias is None or bias.dtype != np.float32:
+            continue
+        width = int(links.tensor(dense.inputs[1]).shape[0])
+        is_sub = links.file.name(addition) == "SUB"
+        if (is_sub and product) or bias.size != width or bias.shape[-1] != width:
+            continue
+        has_bias = len(dense.inputs) > 2 and dense.inputs[2] >= 0
+        activated = dense.builtinOptions.fusedActivationFunction
+        if has_bias or activated or not links.only_read_by(dense.outputs[0], addition):
+            continue
+        bias = bias.reshape(-1)
+        number = links.add("bias", (width,), "FLOAT32", -bias if is_sub else bias)
+        dense.inputs = np.array([*dense.inputs[:2], number], "int32")
+        options = addition.builtinOptions
+        dense.builtinOptions.fusedActivationFunction = options.fusedActivationFunction
+        _take_over(links, dense, addition)
+        return
+
+
+def _take_over(links, dense, addition):
+    """Let ``dense`` give what ``addition`` gave."""
+    before, after = links.tensor(dense.outputs[0]), links.tensor(addition.outputs[0])
+    if list(before.shape) == list(after.shape):
+        dense.outputs = addition.outputs
+    else:
+        links.reshape(addition, int(dense.outputs[0]), int(addition.outputs[0]), after.shape)
+    links.remove(addition)
+    links.refresh()

@@ -1,0 +1,250 @@
+"""A ``.tflite`` in LiteRT beside its Keras model: tokens, logits, perplexity, speed, memory."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import numpy as np
+
+from keraslm.export import signatures
+from keraslm.export.flatbuffer import LiteRTFile
+from keraslm.export.runner import LiteRTEncoder, LiteRTModel
+from keraslm.export.verification import (
+    NEW_TOKENS,
+    PREFILL_TOKENS,
+    Verification,
+    written_prompts,
+)
+from keraslm.generation.config import GenerationConfig
+from keraslm.generation.generator import Generator
+
+PERPLEXITY_TOKENS = 1024
+
+
+def verify_tflite(path, lm, mode="quick", texts=None) -> Verification:
+    """`keraslm.export.verify` for a ``.tflite``."""
+    model = getattr(lm, "model", lm)
+    file = LiteRTFile(path.read_bytes())
+    facts = {
+        "num_bytes": path.stat().st_size,
+        "operations": tuple(sorted(file.operations())),
+        "quantization": quantization_of(file),
+        "bytes_by_dtype": file.sizes(),
+    }
+    if not signatures.is_decoder(model):
+        return _verify_encoder(path, model, facts)
+    result = _verify_decoder(path, lm, facts)
+    return _measured(result, path, lm, texts) if mode == "full" else result
+
+
+def quantization_of(file):
+    """The kind of `keraslm.export.quantization` that most weights of a file have, or None."""
+    sizes = Counter(file.sizes())
+    if sizes["int4"]:
+        return "int4"
+    if sizes["int8"]:
+        weights_only = file.operations()["DEQUANTIZE"] and not file.operations()["EMBEDDING_LOOKUP"]
+        return "int8_weights" if weights_only else "int8"
+    return "float16" if sizes["float16"] else None
+
+
+# === Decoders ===
+
+
+def _verify_decoder(path, lm, facts):
+    """Feed the tokens of Keras to the file and see which it would have written."""
+    generator = getattr(lm, "generator", None) or Generator(lm)
+    tokenizer = getattr(lm, "tokenizer", None)
+    start = 0 if tokenizer is None or tokenizer.bos_id is None else tokenizer.bos_id
+    litert = LiteRTModel(path)
+    litert.decode(start)  # the first call sets up the runtime
+    equal, divergences, difference, seconds = 0, [], 0.0, 0.0
+    prompts = written_prompts(generator, start, litert.cache_length - 1)
+    for prompt in prompts:
+        config = GenerationConfig(max_new_tokens=min(NEW_TOKENS, litert.cache_length - len(prompt)))
+        expected = generator.generate([prompt], config)[0].ids
+        reference = keras_logits(generator.model, prompt + expected)[len(prompt) - 1 :]
+        litert.reset()
+        litert.prefill(prompt[:-1])
+        for token, wanted, logits in zip(
+            [prompt[-1], *expected], expected, reference, strict=False
+        ):
+            started = time.perf_counter()
+            found = litert.decode(token)
+            seconds += time.perf_counter() - started
+            difference = max(difference, float(np.abs(found - logits).max()))
+            divergences.append(divergence(logits, found))
+            equal += int(np.argmax(found)) == wanted
+    return Verification(
+        "tflite",
+        len(prompts),
+        equal,
+        len(divergences),
+        difference,
+        tokens_per_second=len(divergences) / seconds,
+        kl=float(np.mean(divergences)),
+        **facts,
+    )
+
+
+def keras_logits(model, ids):
+    """float32 ``(seq, vocab_size)``."""
+    from keras import ops
+
+    logits, _ = model.step(ops.convert_to_tensor([ids]), model.init_cache(1, len(ids)), 0)
+    return ops.convert_to_numpy(logits)[0]
+
+
+def divergence(reference, other):
+    """Kullback-Leibler divergence of two rows of logits, in nats."""
+    log_p, log_q = log_softmax(reference), log_softmax(other)
+    return float((np.exp(log_p) * (log_p - log_q)).sum())
+
+
+def log_softmax(logits):
+    """float64, over the last axis."""
+    logits = np.asarray(logits, "float64")
+    logits = logits - logits.max(axis=-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+
+# === The full examination ===
+
+
+def _measured(result, path, lm, texts):
+    """Add perplexity, the time to read a prompt, speed and memory."""
+    ours, theirs = (None, None)
+    if hasattr(lm, "tokenizer"):
+        ours, theirs = perplexities(path, lm, texts)
+    process = subprocess.run(
+        [sys.executable, "-c", _FRESH, str(path), str(PREFILL_TOKENS)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    found = process.stdout.rpartition("RESULT")[2]
+    if process.returncode or not found:
+        last = (process.stderr.strip().splitlines() or ["no message"])[-1]
+        raise RuntimeError(f"{path} does not run in a fresh process: {last}")
+    return dataclasses.replace(
+        result, perplexity=ours, keras_perplexity=theirs, **json.loads(found)
+    )
+
+
+_FRESH = """
+import json, resource, sys, time
+from keraslm.export.runner import LiteRTModel
+model = LiteRTModel(sys.argv[1])
+prompt = [1] * min(int(sys.argv[2]), model.cache_length // 2)
+def timed(function):
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+def read():
+    model.reset()
+    model.prefill(prompt)
+def write():
+    for _ in range(number):
+        model.decode(1)
+number = min(64, model.cache_length - len(prompt) - 1)
+read(), write()
+prefill = min(timed(read) for _ in range(5))
+read()
+decode = timed(write)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print("RESULT" + json.dumps(
+    {"prefill_ms": prefill * 1e3, "tokens_per_second": number / decode, "peak_memory": peak}))
+"""
+
+
+def perplexities(path, lm, texts=None):
+    """Perplexity of held-out text by a file and by Keras, on the same windows of tokens.
+
+    Args:
+        path: the ``.tflite``.
+        lm: a `keraslm.tasks.TextGenerator`.
+        texts: strings; default as in `keraslm.export.verify`.
+
+    Returns:
+        two floats: of the file, of Keras.
+    """
+    litert = LiteRTModel(path)
+    windows = _windows(lm, texts or _held_out(), litert.cache_length)
+    tokens = sum(len(ids) - 1 for ids in windows)
+    if not tokens:
+        raise ValueError("texts has no text of two tokens. Give other texts.")
+    sums = np.zeros(2)
+    for ids in windows:
+        reference = log_softmax(keras_logits(lm.model, ids[:-1]))
+        litert.reset()
+        for i, (token, target) in enumerate(zip(ids, ids[1:], strict=False)):
+            sums -= log_softmax(litert.decode(token))[target], reference[i, target]
+    return tuple(float(x) for x in np.exp(sums / tokens))
+
+
+def _windows(lm, texts, length):
+    """Lists of token ids that fit in the context, `PERPLEXITY_TOKENS` altogether."""
+    rows, room = [], PERPLEXITY_TOKENS
+    for text in texts:
+        ids = lm.tokenizer.encode(text)[: min(length, room)]
+        if len(ids) > 1:
+            rows.append(ids)
+            room -= len(ids)
+        if room < 2:
+            break
+    return rows
+
+
+def _held_out():
+    from keraslm.data import clean_text, read_texts, split_texts, wikipedia_sample
+
+    return split_texts([clean_text(text) for text in read_texts(wikipedia_sample())], 0.05)[1]
+
+
+# === Other models ===
+
+
+def _verify_encoder(path, model, facts):
+    """Random ids of several lengths, through both."""
+    litert = LiteRTEncoder(path)
+    longest = litert.max_length or min(64, getattr(model, "max_length", 64))
+    ids_below = getattr(model, "vocab_size", None) or _vocab_size(model)
+    rng = np.random.default_rng(0)
+    lengths = sorted({1, max(1, longest // 3), longest})
+    if "padding_mask" not in litert.input_names and litert.max_length:
+        lengths = sorted(litert.lengths)  # without a mask, padding would be read as text
+    difference, equal, kl, total = 0.0, 0, [], 0
+    for length in lengths:
+        ids = rng.integers(0, ids_below, length)
+        found = np.concatenate([_flat(y)[:length] for y in _outputs(litert(ids))])
+        wanted = np.concatenate(
+            [_flat(y) for y in _outputs(model(np.asarray([ids], "int32"), training=False))]
+        )
+        difference = max(difference, float(np.abs(found - wanted).max()))
+        equal += int((found.argmax(-1) == wanted.argmax(-1)).sum())
+        total += len(wanted)
+        kl += [divergence(a, b) for a, b in zip(wanted, found, strict=True)]
+    mean = float(np.mean(kl))
+    return Verification("tflite", len(lengths), equal, total, difference, kl=mean, **facts)
+
+
+def _outputs(found):
+    import keras
+
+    return [keras.ops.convert_to_numpy(y) for y in keras.tree.flatten(found)]
+
+
+def _flat(y):
+    """The rows of an output: ``(seq, …)`` or ``(1, …)``."""
+    return y[0] if y.ndim == 3 else y.reshape(1, -1)
+
+
+def _vocab_size(model):
+    """Rows of the first embedding table of a model."""
+    import keras
+
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.Embedding):
+            return layer.input_dim
+    return 2
