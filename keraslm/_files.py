@@ -55,7 +55,8 @@ def replaced_file(path: str | os.PathLike) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise ValueError(f"{path} is a folder. Give the name of a file.")
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    # Some readers go by the end of the name.
+    descriptor, name = tempfile.mkstemp(path.suffix, f".{path.stem}-", path.parent)
     os.close(descriptor)
     try:
         yield Path(name)

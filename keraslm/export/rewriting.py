@@ -2,7 +2,8 @@
 
 TensorFlow's converter leaves the bias of a ``Dense`` as an addition of its own, spells out what
 Keras does about negative ids, and reads a table by GATHER, which takes no table that is quantised
-row by row. Each rewriting below is exact up to the rounding of float32.
+row by row. XNNPACK repacks the second operand of every product of two computed matrices, which for
+a product with a single row takes longer than the product. Each rewriting below is exact up to the rounding of float32.
 """
 
 import numpy as np
@@ -21,6 +22,8 @@ def simplify(file):
                 _look_up(links, operation)
             elif name in ("ADD", "SUB"):
                 _fuse_bias(links, operation)
+            elif name == "BATCH_MATMUL":
+                _multiply_and_sum(links, operation)
 
 
 class Links:
@@ -156,4 +159,42 @@ def _take_over(links, dense, addition):
     else:
         links.reshape(addition, int(dense.outputs[0]), int(addition.outputs[0]), after.shape)
     links.remove(addition)
+    links.refresh()
+
+
+def _multiply_and_sum(links, product):
+    """A product of computed matrices of which one is a single row or column, element by element.
+
+    ``(…, M, K) x (…, K, 1)`` and ``(…, 1, K) x (…, K, N)``: the attention of one token.
+    """
+    left, right = (int(i) for i in product.inputs)
+    shapes = [[int(n) for n in links.tensor(i).shape] for i in (left, right)]
+    options, output = product.builtinOptions, int(product.outputs[0])
+    dtypes = {links.file.dtype(links.tensor(i)) for i in (left, right)}
+    if options.adjX or options.adjY or dtypes != {"FLOAT32"} or shapes[0][:-2] != shapes[1][:-2]:
+        return
+    if any(links.file.raw(links.tensor(i)) is not None for i in (left, right)):
+        return
+    if any(n < 1 for shape in shapes for n in shape):
+        return  # lengths known at run time only
+    (rows, inner), columns = shapes[0][-2:], shapes[1][-1]
+    if columns == 1:
+        matrix, vector, axis, turned = left, right, -1, [*shapes[1][:-2], 1, inner]
+    elif rows == 1:
+        matrix, vector, axis, turned = right, left, -2, [*shapes[0][:-2], inner, 1]
+    else:
+        return
+    whole = [int(n) for n in links.tensor(matrix).shape]
+    flat = links.add("turned", turned, "FLOAT32")
+    links.reshape(product, vector, flat, turned)
+    terms = links.add("terms", whole, "FLOAT32")
+    multiply = links.insert_before(product, "MUL", 1, [matrix, flat], [terms])
+    multiply.builtinOptionsType = schema().BuiltinOptions.MulOptions
+    multiply.builtinOptions = schema().MulOptionsT()
+    axes = links.add("axis", (1,), "INT32", np.array([len(whole) + axis], "int32"))
+    total = links.insert_before(product, "SUM", 1, [terms, axes], [output])
+    total.builtinOptionsType = schema().BuiltinOptions.ReducerOptions
+    total.builtinOptions = schema().ReducerOptionsT()
+    total.builtinOptions.keepDims = True
+    links.remove(product)
     links.refresh()

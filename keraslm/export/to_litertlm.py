@@ -1,0 +1,127 @@
+"""A decoder as one ``.litertlm`` file: model, tokenizer, start and stop tokens, sampler, template.
+
+LiteRT-LM runs it on Android, iOS, Linux, macOS and Windows.
+"""
+
+import contextlib
+import tempfile
+from pathlib import Path
+
+from keraslm._files import replaced_file
+from keraslm.export.conversion import quiet
+from keraslm.export.signatures import is_decoder
+from keraslm.export.to_tflite import PREFILL_LENGTHS, check_kind, convert
+from keraslm.export.verification import prove, write_manifest
+
+MAGIC = b"LITERTLM"
+
+
+def litertlm(
+    lm,
+    path,
+    *,
+    quantization=None,
+    prefill_lengths=PREFILL_LENGTHS,
+    cache_length=None,
+    chat_template=None,
+    verify="quick",
+):
+    """Export a text generator for LiteRT-LM.
+
+    Args:
+        lm: a `keraslm.tasks.TextGenerator`. Its ``generation_config`` gives the stop tokens and
+            the sampler's defaults.
+        path: the ``.litertlm`` file, or a folder, which then gets ``model.litertlm``.
+        quantization, prefill_lengths, cache_length: as in `keraslm.export.tflite`.
+        chat_template: a Jinja template that makes one prompt of a conversation, for LiteRT-LM's
+            ``Conversation``.
+        verify: ``"quick"`` runs the file in LiteRT-LM, if it is installed, and compares the text
+            with Keras; ``False`` does not.
+
+    Returns:
+        the file's ``Path``.
+
+    Raises:
+        ImportError: ``litert-lm-builder`` is not installed.
+        ValueError: no tokenizer, or as in `keraslm.export.tflite`.
+        RuntimeError: the file does not give what Keras gives. It is not left behind.
+
+    Example:
+        >>> keraslm.export.litertlm(lm, "saved_models/mine", quantization="int8")
+    """
+    check_kind(quantization)
+    if not is_decoder(getattr(lm, "model", None)) or getattr(lm, "tokenizer", None) is None:
+        raise ValueError(
+            "lm must be a TextGenerator: LiteRT-LM needs a decoder with its tokenizer; received "
+            f"{type(lm).__name__}. Write keraslm.tasks.TextGenerator(model, tokenizer)."
+        )
+    path = Path(path)
+    path = path if path.suffix == ".litertlm" else path / "model.litertlm"
+    cache_length = cache_length or lm.model.max_length
+    builder = _import_builder()
+    content = convert(lm.model, prefill_lengths, cache_length, quantization)
+    with replaced_file(path) as new:
+        pack(builder, lm, content, new, cache_length, chat_template)
+        result = prove(new, lm, path, verify) if verify and _has_runtime() else None
+    write_manifest(path, result)
+    return path
+
+
+def pack(builder, lm, content, path, cache_length, chat_template=None):
+    """Write the parts into one file."""
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        parts = Path(folder)
+        (parts / "model.tflite").write_bytes(content)
+        (parts / "metadata.pb").write_bytes(_metadata(lm, cache_length, chat_template))
+        lm.tokenizer.save(parts / "tokenizer.json")
+        file = builder.LitertLmFileBuilder()
+        authors = builder.Metadata(key="Authors", value="keraslm", dtype=builder.DType.STRING)
+        file.add_system_metadata(authors)
+        file.add_llm_metadata(str(parts / "metadata.pb"))
+        file.add_hf_tokenizer(str(parts / "tokenizer.json"))
+        file.add_tflite_model(
+            str(parts / "model.tflite"), builder.TfLiteModelType.PREFILL_DECODE
+        )
+        with path.open("wb") as stream:
+            file.build(stream)
+
+
+def _metadata(lm, cache_length, chat_template):
+    """What LiteRT-LM has to know of the model, as a serialised ``LlmMetadata``."""
+    from litert_lm_builder.runtime.proto import llm_metadata_pb2, sampler_params_pb2
+
+    config = lm.generation_config
+    metadata = llm_metadata_pb2.LlmMetadata()
+    # No start token: the runtime would put it before every prompt, which Keras does not.
+    for stop in config.stop_ids:
+        metadata.stop_tokens.add().token_ids.ids.append(int(stop))
+    metadata.max_num_tokens = cache_length
+    metadata.llm_model_type.generic_model.SetInParent()
+    if chat_template:
+        metadata.jinja_prompt_template = chat_template
+    sampler, kinds = metadata.sampler_params, sampler_params_pb2.SamplerParameters
+    sampler.type = kinds.TOP_P if config.is_sampled else kinds.TOP_K
+    sampler.k = config.top_k or (lm.model.vocab_size if config.is_sampled else 1)
+    sampler.p = config.top_p or 1.0
+    sampler.temperature = config.temperature or 1.0
+    if config.seed is not None:
+        sampler.seed = config.seed % (2**31 - 1)
+    return metadata.SerializeToString()
+
+
+def _import_builder():
+    try:
+        from litert_lm_builder import litertlm_builder
+    except ImportError as error:
+        raise ImportError(
+            'A .litertlm file needs litert-lm-builder. Run: pip install "keraslm[litertlm]"'
+        ) from error
+    return litertlm_builder
+
+
+def _has_runtime():
+    with contextlib.suppress(ImportError):
+        import litert_lm  # noqa: F401
+
+        return True
+    return False

@@ -1,0 +1,172 @@
+"""A ``.litertlm`` file in LiteRT-LM: running it, and comparing it with Keras."""
+
+import dataclasses
+import io
+import tempfile
+import time
+from pathlib import Path
+
+from keraslm.export.conversion import quiet
+from keraslm.export.runner import LiteRTModel
+from keraslm.export.verification import NEW_TOKENS, Verification, written_prompts
+from keraslm.export.verify_tflite import verify_tflite
+
+
+class LiteRTLM:
+    """A ``.litertlm`` file in the LiteRT-LM runtime, on the processor.
+
+    Args:
+        path: the file.
+        num_threads: threads of the runtime.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ImportError: ``litert-lm-api`` is not installed.
+        ValueError: not such a file, or a damaged one.
+
+    Example:
+        >>> with LiteRTLM("saved_models/mine/model.litertlm") as model:
+        ...     print("".join(model.stream("The city of", max_new_tokens=20)))
+    """
+
+    def __init__(self, path, num_threads=2):
+        self._runtime = _import_runtime()
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"No file {path}. Export one with keraslm.export.litertlm.")
+        tflite_part(path)  # the runtime does not say what is wrong with a damaged file
+        self._runtime.set_min_log_severity(self._runtime.LogSeverity.ERROR)
+        try:
+            with quiet():
+                self._engine = self._runtime.Engine(
+                    str(path),
+                    backend=self._runtime.Backend.CPU(thread_count=num_threads),
+                    cache_dir=":nocache",
+                )
+        except RuntimeError as error:
+            raise ValueError(f"LiteRT-LM cannot load {path}: {error}.") from error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._engine.close()
+
+    def tokenize(self, text):
+        """Token ids as LiteRT-LM sees them."""
+        return self._engine.tokenize(text)
+
+    def stream(self, text, max_new_tokens=50, *, temperature=0.0, top_k=None, top_p=None, seed=0):
+        """Continue a text, giving each piece as soon as it is there.
+
+        Sampled text differs from Keras': LiteRT-LM draws its random numbers in another way.
+
+        Raises:
+            ValueError: the prompt is empty, or does not fit.
+        """
+        if not text:
+            raise ValueError("The prompt is empty. Give LiteRT-LM some text to continue.")
+        greedy = temperature == 0
+        sampler = self._runtime.SamplerConfig(
+            top_k=1 if greedy else top_k or 64,
+            top_p=1.0 if greedy else top_p or 1.0,
+            temperature=1.0 if greedy else temperature,
+            seed=seed,
+        )
+        with self._engine.create_session(
+            apply_prompt_template=False, sampler_config=sampler
+        ) as session:
+            try:
+                with quiet():
+                    session.run_prefill([text])
+            except RuntimeError as error:
+                tokens = len(self.tokenize(text))
+                raise ValueError(
+                    f"LiteRT-LM refused the prompt of {tokens} tokens: {error}. Shorten it."
+                ) from error
+            pieces = session.run_decode_async()
+            for number, piece in enumerate(pieces):
+                yield piece.texts[0]
+                if number + 1 == max_new_tokens:
+                    session.cancel_process()
+                    break
+
+
+def _import_runtime():
+    try:
+        import litert_lm
+    except ImportError as error:
+        raise ImportError(
+            'Running a .litertlm file needs litert-lm-api. Run: pip install "keraslm[litertlm]"'
+        ) from error
+    return litert_lm
+
+
+def tflite_part(path):
+    """The bytes of the model in a ``.litertlm`` file.
+
+    Raises:
+        ValueError: not such a file, or a damaged one.
+    """
+    from litert_lm_builder import litertlm_peek
+
+    size = Path(path).stat().st_size
+    try:
+        with open(path, "rb") as stream:
+            header = litertlm_peek.read_litertlm_header(str(path), io.StringIO())
+            sections = header.SectionMetadata()
+            for i in range(sections.ObjectsLength()):
+                section = sections.Objects(i)
+                begin, end = section.BeginOffset(), section.EndOffset()
+                if end > size or begin > end:
+                    raise ValueError("its end is missing")
+                stream.seek(begin)
+                if stream.read(8)[4:] == b"TFL3":
+                    stream.seek(begin)
+                    return stream.read(end - begin)
+    except Exception as error:  # whatever a damaged header makes of it
+        raise ValueError(
+            f"{path} is not a .litertlm file, or is damaged: {error}. Export the model again."
+        ) from error
+    raise ValueError(f"{path} holds no model. Export it again.")
+
+
+def verify_litertlm(path, lm) -> Verification:
+    """`keraslm.export.verify` for a ``.litertlm``.
+
+    Its model is compared with Keras in LiteRT, token by token; then LiteRT-LM must write the text
+    that this very model writes in LiteRT.
+    """
+    prompts = written_prompts(lm.generator, lm.tokenizer.bos_id or 0, lm.model.max_length // 2)
+    texts = [text for ids in prompts if (text := lm.tokenizer.decode(ids))]
+    config = lm.generation_config.replace(**GREEDY)
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "model.tflite"
+        model.write_bytes(tflite_part(path))
+        inner = verify_tflite(model, lm)
+        litert = LiteRTModel(model)
+        wanted = [
+            lm.tokenizer.decode(list(litert.generate(lm.tokenizer.encode(text), config)))
+            for text in texts
+        ]
+    seconds, pieces = 0.0, 0
+    with LiteRTLM(path) as runtime:
+        for text, expected in zip(texts, wanted, strict=True):
+            started = time.perf_counter()
+            found = list(runtime.stream(text, NEW_TOKENS))
+            seconds += time.perf_counter() - started
+            pieces += len(found)
+            # The last characters of ours may be incomplete.
+            if not "".join(found).startswith(expected.rstrip("\ufffd")):
+                raise RuntimeError(
+                    f"LiteRT-LM writes another text from {path} than LiteRT: "
+                    f"{''.join(found)!r} instead of {expected!r}."
+                )
+    return dataclasses.replace(
+        inner,
+        target="litertlm",
+        num_bytes=path.stat().st_size,
+        tokens_per_second=pieces / seconds,
+    )
+
+
+GREEDY = {"max_new_tokens": NEW_TOKENS, "temperature": 0.0}
