@@ -9,13 +9,13 @@ import tempfile
 from pathlib import Path
 
 from keraslm import __version__
-from keraslm.cli import embed
+from keraslm.cli import artefacts, embed
 
 __all__ = ["check_writable", "import_tensorflow_quietly", "main"]
 
 EPILOG = """
-The steps in order: tokenizer, embed, train, generate, export, verify. 'keraslm demo' does them all
-on a Wikipedia extract. Without SOURCE, a step reads that extract.
+The steps in order: tokenizer, embed, train, generate, export, verify, run. 'keraslm demo' does
+them on a Wikipedia extract. Without SOURCE, a step reads that extract.
 """
 
 
@@ -115,94 +115,6 @@ def _train(args):
     )
 
 
-def _generate(args):
-    settings = {
-        name: getattr(args, name)
-        for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
-        if getattr(args, name) is not None
-    }
-    if str(args.model).endswith(".tflite"):
-        pieces = _generate_litert(args, settings)
-    else:
-        from keraslm.tasks import from_pretrained
-
-        lm = from_pretrained(args.model)
-        pieces = lm.stream(
-            args.prompt, max_new_tokens=args.max_new_tokens, stop=args.stop, **settings
-        )
-    print(args.prompt, end="", flush=True)
-    for piece in pieces:
-        print(piece, end="", flush=True)
-    print()
-
-
-def _generate_litert(args, settings):
-    from keraslm.export import LiteRTModel
-    from keraslm.generation import GenerationConfig
-    from keraslm.tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.load(Path(args.model).parent)
-    model = LiteRTModel(args.model)
-    stop = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
-    config = GenerationConfig(args.max_new_tokens, stop_ids=stop).replace(**settings)
-    ids, shown = [], ""
-    prompt = tokenizer.encode(args.prompt) or [tokenizer.bos_id]
-    for token in model.generate(prompt, config):
-        ids.append(token)
-        text = tokenizer.decode(ids).rstrip("\ufffd")
-        if any(stop in text for stop in args.stop):
-            break
-        yield text[len(shown) :]
-        shown = text
-
-
-def _export(args):
-    from keraslm import export
-    from keraslm.tasks import from_pretrained
-
-    lm = from_pretrained(args.model)
-    out = args.out or args.model
-    if str(out) == "demo" and not Path(out).is_dir():
-        raise ValueError("--out is missing: the installed model's own folder is not written to.")
-    exporters = {"tflite": export.tflite, "saved_model": export.saved_model}
-    for target in args.to or list(exporters):
-        path = exporters[target](lm, _target(out, target), verify=args.verify and "quick")
-        print(f"{path}: {_proof(path)}")
-
-
-def _target(out, target):
-    return Path(out) if target == "tflite" else Path(out) / "saved_model"
-
-
-def _proof(path):
-    import json
-
-    from keraslm.export import Verification
-
-    manifest = path.parent / "manifest.json"
-    if not manifest.is_file() or path.name not in (
-        entries := json.loads(manifest.read_text(encoding="utf-8"))
-    ):
-        return "not verified"
-    return Verification(**entries[path.name]["verification"])
-
-
-def _verify(args):
-    from keraslm.export import verify
-    from keraslm.tasks import from_pretrained
-
-    lm = from_pretrained(args.model)
-    found = [Path(args.model) / name for name in ("model.tflite", "saved_model")]
-    paths = args.exports or [path for path in found if path.exists()]
-    if not paths:
-        raise ValueError(f"{args.model} has no export. Make one with 'keraslm export'.")
-    results = {str(path): verify(path, lm) for path in paths}
-    for path, result in results.items():
-        print(f"{path}: {result}")
-    if not all(result.passed for result in results.values()):
-        raise RuntimeError("an export does not give what Keras gives.")
-
-
 def _demo(args):
     from keraslm.demo import demo
 
@@ -269,28 +181,7 @@ def _parser():
     sub.add_argument("--log-dir", type=Path, help="folder for TensorBoard")
     sub.add_argument("--out", required=True, type=Path, help="folder, such as saved_models/mine")
 
-    sub = command("generate", _generate, "continue a text")
-    sub.add_argument("prompt")
-    sub.add_argument("--model", default="demo", help="bundle folder or .tflite (default: demo)")
-    sub.add_argument("--max-new-tokens", type=int, default=30, help="default %(default)s")
-    sub.add_argument("--temperature", type=float, help="0: greedy")
-    sub.add_argument("--top-k", type=int)
-    sub.add_argument("--top-p", type=float)
-    sub.add_argument("--min-p", type=float)
-    sub.add_argument("--repetition-penalty", type=float)
-    sub.add_argument("--seed", type=int)
-    sub.add_argument("--stop", action="append", default=[], help="string at which to stop")
-
-    sub = command("export", _export, "write a .tflite and a SavedModel, and prove them equal")
-    sub.add_argument("model", help="bundle folder")
-    sub.add_argument("--to", action="append", choices=("tflite", "saved_model"),
-                     help="default: both")  # fmt: skip
-    sub.add_argument("--out", type=Path, help="folder (default: the bundle)")
-    sub.add_argument("--no-verify", dest="verify", action="store_false")
-
-    sub = command("verify", _verify, "compare exports with the Keras model")
-    sub.add_argument("model", help="bundle folder")
-    sub.add_argument("exports", nargs="*", type=Path, help="default: those in the bundle")
+    artefacts.add(command)
 
     sub = command("demo", _demo, "the whole job on a Wikipedia extract, in ten minutes")
     sub.add_argument("--out", default="saved_models/demo", type=Path)

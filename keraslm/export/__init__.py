@@ -3,8 +3,19 @@
 import keras  # noqa: F401  (first: see keraslm/_registration.py)
 
 from keraslm.export.runner import LiteRTEncoder, LiteRTModel
+from keraslm.export.to_litertlm import litertlm
 from keraslm.export.to_saved_model import saved_model
 from keraslm.export.to_tflite import tflite
 from keraslm.export.verification import Verification, verify
+from keraslm.export.verify_litertlm import LiteRTLM
 
-__all__ = ["LiteRTEncoder", "LiteRTModel", "Verification", "saved_model", "tflite", "verify"]
+__all__ = [
+    "LiteRTEncoder",
+    "LiteRTLM",
+    "LiteRTModel",
+    "Verification",
+    "litertlm",
+    "saved_model",
+    "tflite",
+    "verify",
+]

@@ -3,6 +3,7 @@
 import collections
 import functools
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,21 @@ def _names(enum):
 # How constants are stored, for NumPy. INT4 holds two numbers a byte, the first in the low half.
 DTYPES = {"FLOAT32": "float32", "FLOAT16": "float16", "INT8": "int8", "INT32": "int32",
           "INT64": "int64", "BOOL": "bool", "UINT8": "uint8"}  # fmt: skip
+
+
+class Constant(NamedTuple):
+    """A tensor that is stored in the file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    num_bytes: int
+
+    @property
+    def float32_bytes(self) -> int:
+        """What it takes unquantised."""
+        is_weight = self.dtype.startswith(("float", "int8", "int4"))
+        return 4 * int(np.prod(self.shape)) if is_weight else self.num_bytes
 
 
 class LiteRTFile:
@@ -124,22 +140,25 @@ class LiteRTFile:
 
     def sizes(self):
         """What the file's bytes are: bytes of the constants by dtype, each buffer once."""
-        by_dtype = collections.Counter()
-        for _, dtype, _, size in self.constants():
-            by_dtype[dtype.lower()] += size
+        by_dtype: collections.Counter = collections.Counter()
+        for constant in self.constants():
+            by_dtype[constant.dtype] += constant.num_bytes
         return dict(by_dtype)
 
     def constants(self):
-        """Name, dtype, shape and bytes of every stored constant, the largest first."""
+        """Every stored `Constant` once, the largest first."""
         seen = {}
         for graph in self.model.subgraphs:
             for tensor in graph.tensors:
                 data = self.raw(tensor)
                 if data is not None and tensor.buffer not in seen:
-                    name = (tensor.name or b"").decode(errors="replace")
-                    shape = tuple(int(n) for n in tensor.shape)
-                    seen[tensor.buffer] = (name, self.dtype(tensor), shape, len(data))
-        return sorted(seen.values(), key=lambda row: -row[3])
+                    seen[tensor.buffer] = Constant(
+                        (tensor.name or b"").decode(errors="replace"),
+                        self.dtype(tensor).lower(),
+                        tuple(int(n) for n in tensor.shape),
+                        len(data),
+                    )
+        return sorted(seen.values(), key=lambda constant: -constant.num_bytes)
 
     # === Writing ===
 

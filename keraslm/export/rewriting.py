@@ -3,7 +3,8 @@
 TensorFlow's converter leaves the bias of a ``Dense`` as an addition of its own, spells out what
 Keras does about negative ids, and reads a table by GATHER, which takes no table that is quantised
 row by row. XNNPACK repacks the second operand of every product of two computed matrices, which for
-a product with a single row takes longer than the product. Each rewriting below is exact up to the rounding of float32.
+a product with a single row takes longer than the product. Each rewriting below is exact up to the
+rounding of float32.
 """
 
 import numpy as np

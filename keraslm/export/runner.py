@@ -1,5 +1,8 @@
 """Running a ``.tflite`` in LiteRT, from Python."""
 
+import atexit
+import functools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +23,42 @@ def compiled(path, num_threads):
     from ai_edge_litert.hardware_accelerator import HardwareAccelerator
     from ai_edge_litert.options import CpuOptions, Options
 
-    if not Path(path).is_file():
+    path = Path(path)
+    if not path.is_file():
         raise FileNotFoundError(f"No file {path}. Export one with keraslm.export.tflite.")
     options = Options(
         hardware_accelerators=HardwareAccelerator.CPU,
         cpu_options=CpuOptions(num_threads=num_threads),
     )
     try:
-        with quiet():  # it announces its delegates on stderr
-            return CompiledModel.from_file(str(path), options=options)
+        check_structure(path)
+        with quiet():  # it announces its accelerators on stderr
+            return CompiledModel.from_file(str(path), environment=_environment(), options=options)
     except (RuntimeError, ValueError) as error:
         raise ValueError(
             f"{path} is not a .tflite file, or is damaged: {error}. Export the model again."
         ) from error
+
+
+def check_structure(path):
+    """Raise a ValueError for a file that is no whole flatbuffer: a compiled model would crash."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    with quiet():
+        Interpreter(
+            model_path=str(path),
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+
+
+@functools.cache
+def _environment():
+    """The runtime's environment, one for all models."""
+    from ai_edge_litert.environment import Environment, EnvironmentOptions
+
+    # When the program ends, LiteRT's own objects write lines to stderr: after this, nowhere.
+    atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
+    return Environment.create(options=EnvironmentOptions())
 
 
 class Signature:
@@ -47,16 +73,17 @@ class Signature:
     def __init__(self, model, name, shared=None):
         shared = shared or {}
         self.model, self.name = model, name
-        self.details = model.get_input_tensor_details(name)
-        self.results = model.get_output_tensor_details(name)
-        self.inputs = {
-            key: shared.get(key) or model.create_input_buffer_by_name(name, key)
-            for key in self.details
-        }
-        self.outputs = {
-            key: shared.get(key) or model.create_output_buffer_by_name(name, key)
-            for key in self.results
-        }
+        with quiet():  # the first of a program announces its accelerators again
+            self.details = model.get_input_tensor_details(name)
+            self.results = model.get_output_tensor_details(name)
+            self.inputs = {
+                key: shared.get(key) or model.create_input_buffer_by_name(name, key)
+                for key in self.details
+            }
+            self.outputs = {
+                key: shared.get(key) or model.create_output_buffer_by_name(name, key)
+                for key in self.results
+            }
 
     def __call__(self, **values):
         """Write these inputs and run."""
@@ -95,12 +122,11 @@ class LiteRTModel:
         names = list(self._model.get_signature_list())
         if "decode" not in names:
             raise ValueError(f"{path} has no 'decode' signature; it has {sorted(names)}.")
-        details = self._model.get_input_tensor_details("decode")
-        cache = {name: detail["shape"] for name, detail in details.items() if "kv_cache" in name}
-        buffers = {}
+        decode = Signature(self._model, "decode")
+        cache = {n: d["shape"] for n, d in decode.details.items() if "kv_cache" in n}
+        buffers = {name: decode.inputs[name] for name in cache}
         for name, shape in cache.items():
-            buffers[name] = self._model.create_input_buffer_by_name("decode", name)
-            buffers[name].write(np.zeros(shape, details[name]["dtype"]))
+            buffers[name].write(np.zeros(shape, decode.details[name]["dtype"]))
         self._signatures = {name: Signature(self._model, name, buffers) for name in names}
         self._prefill = sorted(
             (int(name.removeprefix("prefill_")), name)

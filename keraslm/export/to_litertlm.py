@@ -79,9 +79,7 @@ def pack(builder, lm, content, path, cache_length, chat_template=None):
         file.add_system_metadata(authors)
         file.add_llm_metadata(str(parts / "metadata.pb"))
         file.add_hf_tokenizer(str(parts / "tokenizer.json"))
-        file.add_tflite_model(
-            str(parts / "model.tflite"), builder.TfLiteModelType.PREFILL_DECODE
-        )
+        file.add_tflite_model(str(parts / "model.tflite"), builder.TfLiteModelType.PREFILL_DECODE)
         with path.open("wb") as stream:
             file.build(stream)
 

@@ -197,12 +197,12 @@ def manifest_entry(path):
     """
     path = Path(path)
     entry = _read_manifest(path.parent).get(path.name)
-    if isinstance(entry, dict) and path.is_file() and "sha256" in entry:
-        if _digest(path) != entry["sha256"]:
-            raise ValueError(
-                f"{path} is not the file that was exported: its hash differs from that in "
-                "manifest.json. Export the model again."
-            )
+    wanted = entry.get("sha256") if isinstance(entry, dict) and path.is_file() else None
+    if wanted and _digest(path) != wanted:
+        raise ValueError(
+            f"{path} is not the file that was exported: its hash differs from that in "
+            "manifest.json. Export the model again."
+        )
     return entry
 
 

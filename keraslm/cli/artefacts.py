@@ -1,0 +1,213 @@
+"""``keraslm generate``, ``export``, ``verify`` and ``run``: what one does with a trained model."""
+
+from pathlib import Path
+
+TARGETS = {
+    "tflite": "model.tflite",
+    "litertlm": "model.litertlm",
+    "saved_model": "saved_model",
+    "web": "web",
+}
+QUANTIZATIONS = ("float16", "int8", "int4", "int8_weights")
+
+
+def add(command):
+    """Add the commands; ``command`` makes a subparser from a name, a function and a summary."""
+    sub = command("generate", _generate, "continue a text")
+    sub.add_argument("prompt")
+    sub.add_argument("--model", default="demo", help="bundle folder or export (default: demo)")
+    _generation(sub)
+
+    sub = command("export", _export, "write what phones, browsers and servers run, and prove it")
+    sub.add_argument("model", help="bundle folder")
+    sub.add_argument("--to", action="append", choices=tuple(TARGETS),
+                     help="repeat for several (default: tflite and saved_model)")  # fmt: skip
+    sub.add_argument("--quantization", choices=QUANTIZATIONS, help="of tflite, litertlm and web")
+    sub.add_argument("--out", type=Path, help="folder (default: the bundle)")
+    sub.add_argument("--no-verify", dest="verify", action="store_false")
+
+    sub = command("verify", _verify, "compare exports with the Keras model")
+    sub.add_argument("model", help="bundle folder")
+    sub.add_argument("exports", nargs="*", type=Path, help="default: those in the bundle")
+    sub.add_argument("--full", action="store_true", help="perplexity, speed and memory too")
+    sub.add_argument("--tensors", action="store_true", help="list the weights of a .tflite")
+
+    sub = command("run", _run, "continue a text with an exported file or folder")
+    sub.add_argument("path", type=Path, help=".tflite, .litertlm, SavedModel or bundle")
+    sub.add_argument("prompt")
+    _generation(sub)
+
+
+def _generation(sub):
+    sub.add_argument("--max-new-tokens", type=int, default=30, help="default %(default)s")
+    sub.add_argument("--temperature", type=float, help="0: greedy")
+    sub.add_argument("--top-k", type=int)
+    sub.add_argument("--top-p", type=float)
+    sub.add_argument("--min-p", type=float)
+    sub.add_argument("--repetition-penalty", type=float)
+    sub.add_argument("--seed", type=int)
+    sub.add_argument("--stop", action="append", default=[], help="string at which to stop")
+
+
+# === Generating ===
+
+
+def _generate(args):
+    _show(args, args.model)
+
+
+def _run(args):
+    if not args.path.exists():
+        raise FileNotFoundError(f"No file or folder {args.path}. Make one with 'keraslm export'.")
+    _show(args, args.path)
+
+
+def _show(args, path):
+    """Print the prompt, then each piece as soon as it is there."""
+    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
+    settings = {name: value for name in names if (value := getattr(args, name)) is not None}
+    settings["max_new_tokens"] = args.max_new_tokens
+    pieces = _cut(_stream(path, args.prompt, settings), args.stop)
+    print(args.prompt, end="", flush=True)
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
+
+
+def _stream(path, prompt, settings):
+    """Pieces of the continuation, from whatever stands at ``path``."""
+    from keraslm.export.verification import manifest_entry
+
+    path = Path(path)
+    if path.suffix in (".tflite", ".litertlm"):
+        manifest_entry(path)  # raises if the file was changed
+    if path.suffix == ".tflite":
+        return _stream_litert(path, prompt, settings)
+    if path.suffix == ".litertlm":
+        return _stream_litertlm(path, prompt, settings)
+    if (path / "saved_model.pb").is_file():
+        return _from_saved_model(path, prompt, settings)
+    if (path / "index.html").is_file():
+        raise ValueError(
+            f"{path} is a web page: serve it, for example with 'python -m http.server -d {path}', "
+            "and open it in a browser."
+        )
+    from keraslm.tasks import from_pretrained
+
+    return from_pretrained(path).stream(prompt, **settings)
+
+
+def _stream_litert(path, prompt, settings):
+    from keraslm.export import LiteRTModel
+    from keraslm.generation import GenerationConfig
+    from keraslm.tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.load(path.parent)
+    stop = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
+    config = GenerationConfig(stop_ids=stop).replace(**settings)
+    ids, shown = [], ""
+    for token in LiteRTModel(path).generate(tokenizer.encode(prompt) or [tokenizer.bos_id], config):
+        ids.append(token)
+        text = tokenizer.decode(ids).rstrip("\ufffd")  # a character may not be whole yet
+        yield text[len(shown) :]
+        shown = text
+
+
+def _stream_litertlm(path, prompt, settings):
+    from keraslm.export import LiteRTLM
+
+    odd = sorted({"min_p", "repetition_penalty"} & set(settings))
+    if odd:
+        raise ValueError(f"LiteRT-LM has no setting {odd[0]}. Leave --{odd[0].replace('_', '-')}.")
+    sampled = {"temperature", "top_k", "top_p"} & set(settings)
+    settings.setdefault("temperature", 1.0 if sampled else 0.0)
+    with LiteRTLM(path) as model:
+        yield from model.stream(prompt, **settings)
+
+
+def _from_saved_model(path, prompt, settings):
+    """A SavedModel gives the whole text at once."""
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401  (its operations are in the SavedModel)
+
+    odd = sorted({"min_p", "repetition_penalty"} & set(settings))
+    if odd:
+        raise ValueError(f"{odd[0]} is fixed when a SavedModel is made. Leave it.")
+    sampled = {"temperature", "top_k", "top_p"} & set(settings)
+    text = tf.saved_model.load(str(path)).signatures["generate"](
+        text=tf.constant([prompt]),
+        max_new_tokens=tf.constant(settings["max_new_tokens"]),
+        temperature=tf.constant(float(settings.get("temperature", bool(sampled)))),
+        top_k=tf.constant(settings.get("top_k", 2**31 - 1)),
+        top_p=tf.constant(float(settings.get("top_p", 1.0))),
+        seed=tf.constant(settings.get("seed", 0)),
+    )["text"][0].numpy()  # fmt: skip
+    yield text.decode("utf-8", "replace")[len(prompt) :]
+
+
+def _cut(pieces, stops):
+    """The pieces up to the first stop string."""
+    text, shown = "", 0
+    hold = max((len(s) - 1 for s in stops), default=0)  # a stop string may come in pieces
+    for piece in pieces:
+        text += piece
+        found = [place for s in stops if (place := text.find(s)) >= 0]
+        if found:
+            yield text[shown : min(found)]
+            return
+        ready = max(shown, len(text) - hold)
+        yield text[shown:ready]
+        shown = ready
+    yield text[shown:]
+
+
+# === Exporting and proving ===
+
+
+def _export(args):
+    from keraslm import export
+    from keraslm.tasks import from_pretrained
+
+    lm = from_pretrained(args.model)
+    out = args.out or Path(args.model)
+    if str(out) == "demo" and not out.is_dir():
+        raise ValueError("--out is missing: the installed model's own folder is not written to.")
+    for target in args.to or ("tflite", "saved_model"):
+        options = {} if target == "saved_model" else {"quantization": args.quantization}
+        path = getattr(export, target)(
+            lm, out / TARGETS[target], verify=args.verify and "quick", **options
+        )
+        print(f"{path}: {export.Verification.from_manifest(path) or 'not verified'}")
+
+
+def _verify(args):
+    from keraslm.export import verify
+    from keraslm.tasks import from_pretrained
+
+    lm = from_pretrained(args.model)
+    found = [Path(args.model) / name for name in TARGETS.values()]
+    paths = args.exports or [path for path in found if path.exists()]
+    if not paths:
+        raise ValueError(f"{args.model} has no export. Make one with 'keraslm export'.")
+    failed = False
+    for path in paths:
+        result = verify(path, lm, "full" if args.full else "quick")
+        failed |= not result.passed
+        print(f"{path}\n{result.table()}" if args.full else f"{path}: {result}")
+        if args.tensors and path.suffix == ".tflite":
+            _list_tensors(path)
+    if failed:
+        raise RuntimeError("an export does not give what Keras gives.")
+
+
+def _list_tensors(path):
+    from keraslm.export.flatbuffer import LiteRTFile
+
+    rows = LiteRTFile(path.read_bytes()).constants()
+    before = after = 0
+    for row in rows:
+        before, after = before + row.float32_bytes, after + row.num_bytes
+        shape = " x ".join(map(str, row.shape))
+        sizes = f"  {row.num_bytes:>12,}  {row.float32_bytes:>12,}"
+        print(f"{sizes}  {row.dtype:<8}  {shape:<16}  {row.name}")
+    print(f"  {after:>12,}  {before:>12,}  bytes, and in float32")
