@@ -107,10 +107,8 @@ def demo(out="saved_models/demo", vectors_out="embeddings/demo", minutes=5.0, ep
     lm.save(out, card=card)
     litert_file = export.tflite(lm, out)
     saved_model = export.saved_model(lm, out)
-    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     results = {
-        name: export.Verification(**{**entry["verification"], "operations": ()})
-        for name, entry in manifest.items()
+        path.name: export.Verification.from_manifest(path) for path in (litert_file, saved_model)
     }
     print(f"LiteRT:     {results[litert_file.name]}")
     print(f"SavedModel: {results[saved_model.name]}")

@@ -33,6 +33,27 @@ def test_tokenizer_then_generate(workspace, capfd, lm):
     assert capfd.readouterr().out == wanted + "\n"
 
 
+def test_run_and_verify_an_export(workspace, capfd, lm):
+    folder = lm.save(workspace / "exported")
+    assert run("export", folder, "--to", "tflite", "--quantization", "int8") == 0
+    assert "weights int8" in capfd.readouterr().out
+    file = folder / "model.tflite"
+    assert run("verify", folder, "--full", "--tensors") == 0
+    table = capfd.readouterr().out
+    for part in ("perplexity", "peak memory", "tokens/s", "EMBEDDING_LOOKUP", "600 x 32", "int8"):
+        assert part in table
+    assert run("run", file, "The police", "--max-new-tokens", 9, "--temperature", 0) == 0
+    whole = capfd.readouterr().out
+    assert whole.startswith("The police") and len(whole) > 15
+    stop = whole[len("The police") + 3 : -1][:2]
+    assert run("run", file, "The police", "--max-new-tokens", 9, "--stop", stop) == 0
+    assert capfd.readouterr().out == whole[: whole.index(stop, len("The police"))] + "\n"
+    file.write_bytes(file.read_bytes() + b"x")
+    for command in (("run", file, "The police"), ("verify", folder)):
+        assert run(*command) == 2
+        assert "is not the file that was exported" in capfd.readouterr().err
+
+
 @pytest.mark.slow
 def test_step_by_step(workspace, capfd):
     corpus, mine = workspace / "corpus.txt", workspace / "mine"
@@ -46,7 +67,7 @@ def test_step_by_step(workspace, capfd):
         ("generate", "The police", "--model", mine, "--max-new-tokens", 5),
         ("export", mine, "--to", "tflite"),
         ("verify", mine),
-        ("generate", "The police", "--model", mine / "model.tflite", "--max-new-tokens", 5),
+        ("run", mine / "model.tflite", "The police", "--max-new-tokens", 5),
     ]  # fmt: skip
     out = []
     for step in steps:
@@ -71,7 +92,8 @@ def test_step_by_step(workspace, capfd):
         (("train", "--tokenizer", "none", "--out", "CORPUS/x"), "cannot be written"),
         (("train", "CORPUS", "--tokenizer", "TOK", "--out", "x", "--size", "huge"), "size must be"),
         (("generate", "Hi", "--model", "none"), "No model at none"),
-        (("generate", "Hi", "--model", "none.tflite"), "No tokenizer"),
+        (("run", "none.tflite", "Hi"), "No file or folder none.tflite"),
+        (("run", "PAGE", "Hi"), "PAGE is a web page: serve it"),
         (("export", "none"), "No model at none"),
         (("verify", "none"), "No model at none"),
     ],
@@ -84,6 +106,8 @@ def test_bad_input_is_one_sentence_and_status_2(
     (tmp_path / "BINARY").write_bytes(b"text\0text")
     lm.tokenizer.save(tmp_path / "TOK")
     (tmp_path / "CORPUS").write_text("Some text. " * 20)
+    (tmp_path / "PAGE").mkdir()
+    (tmp_path / "PAGE" / "index.html").write_text("<!doctype html>")
     before = sorted(p.name for p in tmp_path.iterdir())
     assert run(*arguments) == 2
     captured = capfd.readouterr()
@@ -120,6 +144,6 @@ def test_the_installed_model_answers_without_noise(fresh):
 def test_help_and_version(fresh):
     done = fresh("--help")
     assert done.returncode == 0 and done.stderr == ""
-    for name in ("tokenizer", "embed", "train", "generate", "export", "verify", "demo"):
+    for name in ("tokenizer", "embed", "train", "generate", "export", "verify", "run", "demo"):
         assert f"\n    {name}" in done.stdout
     assert fresh("--version").stdout.strip() == keraslm.__version__

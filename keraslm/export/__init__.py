@@ -6,6 +6,7 @@ from keraslm.export.runner import LiteRTEncoder, LiteRTModel
 from keraslm.export.to_litertlm import litertlm
 from keraslm.export.to_saved_model import saved_model
 from keraslm.export.to_tflite import tflite
+from keraslm.export.to_web import web
 from keraslm.export.verification import Verification, verify
 from keraslm.export.verify_litertlm import LiteRTLM
 
@@ -18,4 +19,5 @@ __all__ = [
     "saved_model",
     "tflite",
     "verify",
+    "web",
 ]

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import tempfile
 
 from keraslm.export.flatbuffer import LiteRTFile
@@ -22,12 +23,24 @@ def quiet():
 
 def in_float32(model):
     """The model itself, or a float32 copy: LiteRT has no bfloat16 or float16 matrix product."""
-    if model.compute_dtype == "float32":
+    layers = [model, *model._flatten_layers(include_self=False)]
+    if all(layer.compute_dtype == "float32" for layer in layers if layer.variables):
         return model
-    copy = type(model).from_config({**model.get_config(), "dtype": "float32"})
+    copy = type(model).from_config(_with_float32(model.get_config()))
     for new, old in zip(copy.weights, model.weights, strict=True):
         new.assign(old)
     return copy
+
+
+def _with_float32(config):
+    """A config in which every dtype policy is float32."""
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy":
+            return {**config, "config": {**config["config"], "name": "float32"}}
+        return {key: _with_float32(value) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return type(config)(_with_float32(value) for value in config)
+    return config
 
 
 def to_litert(weights, signatures):
@@ -75,11 +88,42 @@ def check_builtin(content):
         raise ValueError("The file holds variables instead of weights: model.weights misses some.")
 
 
+# What to write instead of an operation that does not convert.
+INSTEAD = {
+    "Cumprod": "exp(cumsum(log(x))) gives a running product",
+    "CumulativeLogsumexp": "log(cumsum(exp(x))) gives it where x is small",
+    "Erf": "gelu(x, approximate=False) converts, a bare erf does not",
+    "StatelessRandomUniformV2": "keraslm.generation.random.uniform converts",
+    "StatelessRandomGetKeyCounter": "keraslm.generation.random.uniform converts",
+    "StridedSlice": "write ops.expand_dims(x, axis) for x[:, None]",
+}
+
+
 def conversion_error(error):
-    """One sentence on why the converter failed."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next((line for line in lines if "tf." in line and "op" in line), lines[0])
-    return (
-        f"LiteRT cannot convert this model with builtin operations only: {told[:300]}. "
-        "Replace the layer that uses this operation."
+    """One sentence on why the converter failed: operations, their layers, the way round."""
+    found = re.findall(r'error: loc\(callsite\((?:fused\[)?"(\w+):", "([^"@]+)@', str(error))
+    named = dict.fromkeys((operation, _layer(path)) for operation, path in found)
+    if not named:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        told = next((line for line in lines if "tf." in line and "op" in line), lines[0])
+        return (
+            f"LiteRT cannot convert this model with builtin operations only: {told[:300]}. "
+            "Replace the layer that uses this operation."
+        )
+    told = ", ".join(f"{operation} in {layer}" for operation, layer in named)
+    advice = "".join(
+        f" For {operation}: {INSTEAD[operation]}."
+        for operation in dict.fromkeys(operation for operation, _ in named)
+        if operation in INSTEAD
     )
+    return (
+        f"LiteRT cannot convert this model with builtin operations only: it has none for {told}. "
+        f"Replace the layer, or leave it out of the exported model.{advice}"
+    )
+
+
+def _layer(path):
+    """``block_0/my_layer`` of ``functional_1/block_0_1/my_layer_1/erfinv/Erfinv``."""
+    scopes = [re.sub(r"_\d+$", "", scope) for scope in path.split("/")[:-1]]
+    own = [scope for scope in scopes if not re.fullmatch(r"(functional|sequential)(_\d+)?", scope)]
+    return "/".join(own) or path

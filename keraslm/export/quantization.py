@@ -137,9 +137,16 @@ def _expand(links, store, operation, which, dtype):
     """Store a weight small and let a DEQUANTIZE make it float32 when the file is loaded."""
     number = int(operation.inputs[which])
     readers = links.readers[number]
+    if dtype == "INT8":  # a lookup reads the int8 rows themselves
+        lookups = [o for o in readers if links.file.name(o) == "EMBEDDING_LOOKUP"]
+        readers = [o for o in readers if o not in lookups]
+        if lookups:
+            links.file.code("EMBEDDING_LOOKUP", LOOKUP_VERSION)
     tensor = links.tensor(number)
     wide = links.add((tensor.name or b"").decode(errors="replace"), tensor.shape, "FLOAT32")
     store.halves(tensor) if dtype == "FLOAT16" else store.by_rows(tensor)
+    if not readers:
+        return
     links.insert_before(readers[0], "DEQUANTIZE", 5 if dtype == "INT8" else 3, [number], [wide])
     for reader in readers:
         reader.inputs = np.array([wide if i == number else i for i in reader.inputs], "int32")

@@ -46,6 +46,12 @@ class Links:
     def tensor(self, number):
         return self.graph.tensors[int(number)]
 
+    def shape(self, number):
+        """Its lengths, or None if one is known at run time only."""
+        tensor = self.tensor(number)
+        signature = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
+        return None if min(signature, default=1) < 1 else [int(n) for n in tensor.shape]
+
     def constant(self, number):
         """Values of a constant, or None."""
         return None if number < 0 else self.file.constant(self.tensor(number))
@@ -113,9 +119,9 @@ def _look_up(links, gather):
         return
     if options is not None and (options.axis or options.batchDims):
         return
-    shape = [int(n) for n in numbers.shape]
-    if numbers.shapeSignature is not None and -1 in list(numbers.shapeSignature):
-        return  # lengths known at run time only
+    shape = links.shape(ids)
+    if shape is None:
+        return
     output = int(gather.outputs[0])
     flat_ids = ids
     if len(shape) != 1:
@@ -139,6 +145,8 @@ def _fuse_bias(links, addition):
         is_sub = links.file.name(addition) == "SUB"
         if (is_sub and product) or bias.size != width or bias.shape[-1] != width:
             continue
+        if (links.shape(dense.outputs[0]) is None) != (links.shape(addition.outputs[0]) is None):
+            continue
         has_bias = len(dense.inputs) > 2 and dense.inputs[2] >= 0
         activated = dense.builtinOptions.fusedActivationFunction
         if has_bias or activated or not links.only_read_by(dense.outputs[0], addition):
@@ -154,11 +162,11 @@ def _fuse_bias(links, addition):
 
 def _take_over(links, dense, addition):
     """Let ``dense`` give what ``addition`` gave."""
-    before, after = links.tensor(dense.outputs[0]), links.tensor(addition.outputs[0])
-    if list(before.shape) == list(after.shape):
+    before, after = links.shape(dense.outputs[0]), links.shape(addition.outputs[0])
+    if before == after:
         dense.outputs = addition.outputs
     else:
-        links.reshape(addition, int(dense.outputs[0]), int(addition.outputs[0]), after.shape)
+        links.reshape(addition, int(dense.outputs[0]), int(addition.outputs[0]), after)
     links.remove(addition)
     links.refresh()
 
@@ -169,27 +177,31 @@ def _multiply_and_sum(links, product):
     ``(…, M, K) x (…, K, 1)`` and ``(…, 1, K) x (…, K, N)``: the attention of one token.
     """
     left, right = (int(i) for i in product.inputs)
-    shapes = [[int(n) for n in links.tensor(i).shape] for i in (left, right)]
+    shapes = [links.shape(left), links.shape(right)]
     options, output = product.builtinOptions, int(product.outputs[0])
     dtypes = {links.file.dtype(links.tensor(i)) for i in (left, right)}
-    if options.adjX or options.adjY or dtypes != {"FLOAT32"} or shapes[0][:-2] != shapes[1][:-2]:
+    if None in shapes or options.adjX or dtypes != {"FLOAT32"}:
+        return
+    if shapes[0][:-2] != shapes[1][:-2]:
         return
     if any(links.file.raw(links.tensor(i)) is not None for i in (left, right)):
         return
-    if any(n < 1 for shape in shapes for n in shape):
-        return  # lengths known at run time only
-    (rows, inner), columns = shapes[0][-2:], shapes[1][-1]
+    rows, inner = shapes[0][-2:]
+    columns = shapes[1][-2 if options.adjY else -1]
+    # The axis of the matrix over which to sum, and the vector in the shape that fits it.
     if columns == 1:
         matrix, vector, axis, turned = left, right, -1, [*shapes[1][:-2], 1, inner]
-    elif rows == 1:
+    elif rows == 1 and not options.adjY:
         matrix, vector, axis, turned = right, left, -2, [*shapes[0][:-2], inner, 1]
     else:
         return
-    whole = [int(n) for n in links.tensor(matrix).shape]
-    flat = links.add("turned", turned, "FLOAT32")
-    links.reshape(product, vector, flat, turned)
+    whole = links.shape(matrix)
+    if links.shape(vector) != turned:
+        flat = links.add("turned", turned, "FLOAT32")
+        links.reshape(product, vector, flat, turned)
+        vector = flat
     terms = links.add("terms", whole, "FLOAT32")
-    multiply = links.insert_before(product, "MUL", 1, [matrix, flat], [terms])
+    multiply = links.insert_before(product, "MUL", 1, [matrix, vector], [terms])
     multiply.builtinOptionsType = schema().BuiltinOptions.MulOptions
     multiply.builtinOptions = schema().MulOptionsT()
     axes = links.add("axis", (1,), "INT32", np.array([len(whole) + axis], "int32"))

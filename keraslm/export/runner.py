@@ -32,12 +32,23 @@ def compiled(path, num_threads):
     )
     try:
         check_structure(path)
-        with quiet():  # it announces its accelerators on stderr
-            return CompiledModel.from_file(str(path), environment=_environment(), options=options)
+        with quiet():  # it announces its accelerators on stderr, and the wrapper's own once more
+            model = CompiledModel.from_file(str(path), environment=_environment(), options=options)
+            _write_once(model)
+            return model
     except (RuntimeError, ValueError) as error:
         raise ValueError(
             f"{path} is not a .tflite file, or is damaged: {error}. Export the model again."
         ) from error
+
+
+def _write_once(model):
+    """Have the runtime say now what it says at the first write to a buffer."""
+    name, tensors = next(iter(model.get_signature_list().items()))
+    for tensor in tensors["inputs"][:1]:
+        detail = model.get_input_tensor_details(name)[tensor]
+        buffer = model.create_input_buffer_by_name(name, tensor)
+        buffer.write(np.zeros(detail["shape"], detail["dtype"]))
 
 
 def check_structure(path):
@@ -73,17 +84,16 @@ class Signature:
     def __init__(self, model, name, shared=None):
         shared = shared or {}
         self.model, self.name = model, name
-        with quiet():  # the first of a program announces its accelerators again
-            self.details = model.get_input_tensor_details(name)
-            self.results = model.get_output_tensor_details(name)
-            self.inputs = {
-                key: shared.get(key) or model.create_input_buffer_by_name(name, key)
-                for key in self.details
-            }
-            self.outputs = {
-                key: shared.get(key) or model.create_output_buffer_by_name(name, key)
-                for key in self.results
-            }
+        self.details = model.get_input_tensor_details(name)
+        self.results = model.get_output_tensor_details(name)
+        self.inputs = {
+            key: shared.get(key) or model.create_input_buffer_by_name(name, key)
+            for key in self.details
+        }
+        self.outputs = {
+            key: shared.get(key) or model.create_output_buffer_by_name(name, key)
+            for key in self.results
+        }
 
     def __call__(self, **values):
         """Write these inputs and run."""
@@ -267,13 +277,13 @@ class LiteRTEncoder:
             for n in names
             if n.startswith("encode_")
         }
-        self._dynamic = Signature(self._model, "encode") if "encode" in names else None
-        if not self._by_length and self._dynamic is None:
+        if not self._by_length and "encode" not in names:
             raise ValueError(f"{path} has no 'encode' signature; it has {sorted(names)}.")
         self.max_length = max(self._by_length, default=None)
         self.lengths = tuple(self._by_length)
-        some = self._dynamic or next(iter(self._by_length.values()))
-        self.input_names = sorted(some.details)
+        name = "encode" if "encode" in names else names[0]
+        self.input_names = sorted(self._model.get_input_tensor_details(name))
+        self._dynamic = None if self._by_length else _any_length(path, num_threads)
 
     def __call__(self, token_ids, **others):
         """The output, float32 ``(1, …)``, for one sequence.
@@ -283,32 +293,43 @@ class LiteRTEncoder:
             others: inputs such as ``token_types``, as long. ``padding_mask`` is made here.
         """
         token_ids = [int(i) for i in token_ids]
-        signature, length = self._signature(len(token_ids))
+        length = self._length(len(token_ids))
         values = {}
         for name in self.input_names:
             if name == "padding_mask":
                 row = [1] * len(token_ids)
             else:
-                row = list(others.get(name, token_ids if name not in OTHERS else [0]))
+                row = list(others.get(name, [0] if name in OTHERS else token_ids))
                 row += [0] * (len(token_ids) - len(row))
-            values[name] = [row + [0] * (length - len(row))]
-        signature(**values)
-        found = {name: signature.output(name) for name in signature.results}
+            values[name] = np.array([row + [0] * (length - len(row))], "int32")
+        if self._dynamic is not None:
+            found = self._dynamic(**values)
+        else:
+            signature = self._by_length[length]
+            signature(**values)
+            found = {name: signature.output(name) for name in signature.results}
         return found["output"] if list(found) == ["output"] else found
 
-    def _signature(self, wanted):
+    def _length(self, wanted):
+        """The shortest length of the file that holds so many tokens."""
         if self._dynamic is not None:
-            for name in self._dynamic.details:
-                self._model.resize_input_tensor_by_name("encode", name, [1, wanted])
-            self._dynamic = Signature(self._model, "encode")
-            return self._dynamic, wanted
+            return wanted
         length = min((n for n in self._by_length if n >= wanted), default=None)
         if length is None:
             raise ValueError(
                 f"The text has {wanted} tokens, more than the {self.max_length} that the file "
                 "takes. Shorten it, or export with larger lengths."
             )
-        return self._by_length[length], length
+        return length
+
+
+def _any_length(path, num_threads):
+    """The ``encode`` signature in LiteRT's interpreter, which allocates anew for each length."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with quiet():
+        interpreter = Interpreter(model_path=str(path), num_threads=num_threads)
+        return interpreter.get_signature_runner("encode")
 
 
 OTHERS = ("token_types",)

@@ -3,8 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from keraslm._files import replaced_file
@@ -152,9 +150,12 @@ def verify(path, lm, mode="quick", texts=None) -> Verification:
 
 def _verify(path, lm, mode="quick", texts=None):
     if (path / "saved_model.pb").is_file():
-        return _verify_saved_model(path, lm)
+        from keraslm.export.verify_saved_model import verify_saved_model
+
+        return verify_saved_model(path, lm)
+
     if (path / "model.tflite").is_file() and (path / "index.html").is_file():
-        from keraslm.export.to_web import verify_web
+        from keraslm.export.verify_web import verify_web
 
         return verify_web(path, lm)
     if path.is_file() and _starts_with(path, b"LITERTLM"):
@@ -249,48 +250,3 @@ def written_prompts(generator, start, longest):
     config = GenerationConfig(max_new_tokens=lengths[-1], top_k=50, seed=0)
     written = [start, *generator.generate([[start]], config)[0].ids]
     return [written[:length] for length in lengths]
-
-
-_FRESH = """
-import json, sys
-import tensorflow as tf
-try:
-    import tensorflow_text
-except ImportError:
-    pass
-generate = tf.saved_model.load(sys.argv[1]).signatures["generate"]
-texts = json.load(sys.stdin)
-constants = dict(
-    max_new_tokens=tf.constant(int(sys.argv[2])), temperature=tf.constant(0.0),
-    top_k=tf.constant(1), top_p=tf.constant(1.0), seed=tf.constant(0),
-)
-out = [generate(text=tf.constant([t]), **constants)["text"][0].numpy().decode() for t in texts]
-print("RESULT" + json.dumps(out))
-"""
-
-
-def _fitting(lm, text):
-    """The text, cut until it fits: tokens that are no text decode to signs of several tokens."""
-    while len(lm.tokenizer.encode(text)) >= lm.model.max_length:
-        text = text[: len(text) * 3 // 4]
-    return text
-
-
-def _verify_saved_model(path, lm):
-    prompts = written_prompts(lm.generator, lm.tokenizer.bos_id or 0, lm.model.max_length - 1)
-    texts = [_fitting(lm, lm.tokenizer.decode(ids)) for ids in prompts]
-    expected = [lm.generate(text, max_new_tokens=NEW_TOKENS, temperature=0) for text in texts]
-    process = subprocess.run(
-        [sys.executable, "-c", _FRESH, str(path), str(NEW_TOKENS)],
-        input=json.dumps(texts),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    found = process.stdout.rpartition("RESULT")[2]
-    if process.returncode or not found:
-        last = (process.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RuntimeError(f"The SavedModel {path} does not load in a fresh process: {last}")
-    equal = sum(a == b for a, b in zip(json.loads(found), expected, strict=True))
-    size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-    return Verification("saved_model", len(texts), equal, len(texts), None, size)

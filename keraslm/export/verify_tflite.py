@@ -10,6 +10,7 @@ from collections import Counter
 import numpy as np
 
 from keraslm.export import signatures
+from keraslm.export.conversion import in_float32
 from keraslm.export.flatbuffer import LiteRTFile
 from keraslm.export.runner import LiteRTEncoder, LiteRTModel
 from keraslm.export.verification import (
@@ -46,9 +47,17 @@ def quantization_of(file):
     if sizes["int4"]:
         return "int4"
     if sizes["int8"]:
-        weights_only = file.operations()["DEQUANTIZE"] and not file.operations()["EMBEDDING_LOOKUP"]
-        return "int8_weights" if weights_only else "int8"
+        return "int8" if _has_int8_products(file) else "int8_weights"
     return "float16" if sizes["float16"] else None
+
+
+def _has_int8_products(file):
+    return any(
+        file.name(operation) == "FULLY_CONNECTED"
+        and file.dtype(graph.tensors[operation.inputs[1]]) == "INT8"
+        for graph in file.model.subgraphs
+        for operation in graph.operators or ()
+    )
 
 
 # === Decoders ===
@@ -56,7 +65,10 @@ def quantization_of(file):
 
 def _verify_decoder(path, lm, facts):
     """Feed the tokens of Keras to the file and see which it would have written."""
-    generator = getattr(lm, "generator", None) or Generator(lm)
+    model = getattr(lm, "model", lm)
+    generator = getattr(lm, "generator", None) or Generator(model)
+    if (wide := in_float32(model)) is not model:
+        generator = Generator(wide)
     tokenizer = getattr(lm, "tokenizer", None)
     start = 0 if tokenizer is None or tokenizer.bos_id is None else tokenizer.bos_id
     litert = LiteRTModel(path)
@@ -194,14 +206,14 @@ def perplexities(path, lm, texts=None):
     Returns:
         two floats: of the file, of Keras.
     """
-    litert = LiteRTModel(path)
+    litert, model = LiteRTModel(path), in_float32(lm.model)
     windows = _windows(lm, texts or _held_out(), litert.cache_length)
     tokens = sum(len(ids) - 1 for ids in windows)
     if not tokens:
         raise ValueError("texts has no text of two tokens. Give other texts.")
     sums = np.zeros(2)
     for ids in windows:
-        reference = log_softmax(keras_logits(lm.model, ids[:-1]))
+        reference = log_softmax(keras_logits(model, ids[:-1]))
         litert.reset()
         for i, (token, target) in enumerate(zip(ids, ids[1:], strict=False)):
             sums -= log_softmax(litert.decode(token))[target], reference[i, target]
@@ -232,7 +244,7 @@ def _held_out():
 
 def _verify_encoder(path, model, facts):
     """Random ids of several lengths, through both."""
-    litert = LiteRTEncoder(path)
+    model, litert = in_float32(model), LiteRTEncoder(path)
     longest = litert.max_length or min(64, getattr(model, "max_length", 64))
     ids_below = getattr(model, "vocab_size", None) or _vocab_size(model)
     rng = np.random.default_rng(0)
