@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -441,3 +442,27 @@ def test_no_browser_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="There is no browser"):
         run_in_browser(tmp_path, "")
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "on_device" / "generate.html"
+OPEN_EXAMPLE = """
+export default async function (prompt) {
+  const frame = document.body.appendChild(document.createElement("iframe"));
+  frame.src = `/example.html?prompt=${encodeURIComponent(prompt)}`;
+  for (let i = 0; i < 600; i++) {
+    const page = frame.contentDocument;
+    if (page?.title.endsWith("a second")) return page.querySelector("#out").textContent;
+    await new Promise((wake) => setTimeout(wake, 100));
+  }
+  return frame.contentDocument.body.textContent;
+}
+"""
+
+
+@peer
+def test_the_example_page(lm, site, tmp_path):
+    folder = tmp_path / "site"
+    shutil.copytree(site, folder)
+    shutil.copy(EXAMPLE, folder / "example.html")
+    found = run_in_browser(folder, OPEN_EXAMPLE, "The government")
+    assert found == lm.generate("The government", max_new_tokens=40, temperature=0)
