@@ -4,6 +4,7 @@ import keras  # noqa: F401  (first: see keraslm/_registration.py)
 
 from keraslm.export.runner import LiteRTEncoder, LiteRTModel
 from keraslm.export.to_litertlm import litertlm
+from keraslm.export.to_mediapipe import mediapipe
 from keraslm.export.to_saved_model import saved_model
 from keraslm.export.to_tflite import tflite
 from keraslm.export.to_web import web
@@ -16,6 +17,7 @@ __all__ = [
     "LiteRTModel",
     "Verification",
     "litertlm",
+    "mediapipe",
     "saved_model",
     "tflite",
     "verify",

@@ -162,6 +162,17 @@ class LiteRTFile:
 
     # === Writing ===
 
+    def add_metadata(self, name, part, identifier):
+        """Keep a flatbuffer of another schema in the file."""
+        import flatbuffers
+
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(part.Pack(builder), identifier)
+        entry = schema().MetadataT()
+        entry.name = name
+        self.set_constant(entry, np.frombuffer(bytes(builder.Output()), "uint8"))
+        self.model.metadata = [*(self.model.metadata or []), entry]
+
     def to_bytes(self):
         """The file, without what no operation uses, every constant once."""
         for number, graph in enumerate(self.model.subgraphs):

@@ -47,14 +47,14 @@ def quantization_of(file):
     if sizes["int4"]:
         return "int4"
     if sizes["int8"]:
-        return "int8" if _has_int8_products(file) else "int8_weights"
+        return "int8_weights" if _expands_int8(file) else "int8"
     return "float16" if sizes["float16"] else None
 
 
-def _has_int8_products(file):
+def _expands_int8(file):
     return any(
-        file.name(operation) == "FULLY_CONNECTED"
-        and file.dtype(graph.tensors[operation.inputs[1]]) == "INT8"
+        file.name(operation) == "DEQUANTIZE"
+        and file.dtype(graph.tensors[operation.inputs[0]]) == "INT8"
         for graph in file.model.subgraphs
         for operation in graph.operators or ()
     )
