@@ -22,6 +22,7 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/train_vs_peers.py
 	$(BIN)/python benchmarks/generate_vs_peers.py
+	$(BIN)/python benchmarks/on_device.py
 
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m build --wheel

@@ -7,11 +7,13 @@ weights and should write the same text.
 """
 
 import argparse
+from functools import partial
 
 from peers import (
     OURS,
     THEIRS,
     Stopwatch,
+    hugging_face_gpt2,
     make_gpts,
     show_shape,
     show_versions,
@@ -20,6 +22,7 @@ from peers import (
 # isort: split
 import keras_hub
 import numpy as np
+from on_device_peers import generate_with_hugging_face
 
 from keraslm.generation import GenerationConfig, Generator
 
@@ -59,7 +62,9 @@ def compare(shape, rounds, prompt_length, new_tokens):
         contestants[OURS, jit] = use_keraslm(ours, jit, prompt, new_tokens)
         contestants[THEIRS, jit] = use_keras_hub(backbone, jit, prompt, new_tokens)
     if can_import_hugging_face():
-        contestants[HUGGING_FACE, False] = use_hugging_face(ours, prompt, new_tokens)
+        contestants[HUGGING_FACE, False] = partial(
+            generate_with_hugging_face, hugging_face_gpt2(ours), prompt, new_tokens
+        )
 
     texts = {key: generate() for key, generate in contestants.items()}  # compiles
     for key, text in texts.items():
@@ -103,62 +108,6 @@ def can_import_hugging_face():
     except ImportError:
         return False
     return True
-
-
-def use_hugging_face(ours, prompt, new_tokens):
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    shape = ours.transformer_config
-    model = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=shape.vocab_size,
-            n_positions=shape.max_length,
-            n_embd=shape.d_model,
-            n_layer=shape.num_layers,
-            n_head=shape.num_heads,
-            bos_token_id=None,
-            eos_token_id=None,
-        )
-    ).eval()
-    weights = {w.path: torch.from_numpy(w.numpy()) for w in ours.weights}
-    state = {
-        "transformer.wte.weight": weights["token_embedding/embeddings"],
-        "transformer.wpe.weight": weights["positions/embeddings"],
-        "transformer.ln_f.weight": weights["final_norm/gamma"],
-        "transformer.ln_f.bias": weights["final_norm/beta"],
-        "lm_head.weight": weights["token_embedding/embeddings"],
-    }
-    for i in range(shape.num_layers):
-        at, own = f"transformer.h.{i}.", f"block_{i}/"
-        for theirs, name in (("ln_1", "attention_norm"), ("ln_2", "feed_forward_norm")):
-            state[f"{at}{theirs}.weight"] = weights[f"{own}{name}/gamma"]
-            state[f"{at}{theirs}.bias"] = weights[f"{own}{name}/beta"]
-        for theirs, names in (
-            ("attn.c_attn", ("attention/query", "attention/key", "attention/value")),
-            ("attn.c_proj", ("attention/output",)),
-            ("mlp.c_fc", ("feed_forward/up",)),
-            ("mlp.c_proj", ("feed_forward/down",)),
-        ):
-            for part, end in (("kernel", "weight"), ("bias", "bias")):
-                parts = [weights[f"{own}{name}/{part}"] for name in names]
-                state[f"{at}{theirs}.{end}"] = torch.cat(parts, dim=-1)
-    model.load_state_dict(state, strict=False)
-    inputs = torch.tensor([prompt])
-
-    def generate():
-        with torch.inference_mode():
-            text = model.generate(
-                inputs,
-                attention_mask=torch.ones_like(inputs),
-                do_sample=False,
-                min_new_tokens=new_tokens,
-                max_new_tokens=new_tokens,
-                pad_token_id=0,
-            )
-        return text[0, len(prompt) :].tolist()
-
-    return generate
 
 
 if __name__ == "__main__":

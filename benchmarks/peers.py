@@ -1,4 +1,4 @@
-"""What the benchmarks share: one GPT-2 in both libraries, a stopwatch, a table of ratios."""
+"""What the benchmarks share: one GPT-2 in all libraries, a stopwatch, a table of ratios."""
 
 import os
 import resource
@@ -45,7 +45,14 @@ def make_gpts(num_layers, d_model, num_heads, vocab_size, max_length):
     for weight in ours.weights:
         if len(weight.shape) == 2:
             weight.assign(rng.normal(0, 0.05, weight.shape))
-    theirs = keras_hub.models.GPT2Backbone(
+    theirs = make_keras_hub(num_layers, d_model, num_heads, vocab_size, max_length)
+    copy_weights(ours, theirs)
+    return ours, theirs
+
+
+def make_keras_hub(num_layers, d_model, num_heads, vocab_size, max_length):
+    """KerasHub's backbone, untrained."""
+    return keras_hub.models.GPT2Backbone(
         vocabulary_size=vocab_size,
         num_layers=num_layers,
         num_heads=num_heads,
@@ -54,8 +61,49 @@ def make_gpts(num_layers, d_model, num_heads, vocab_size, max_length):
         dropout=0.0,
         max_sequence_length=max_length,
     )
-    copy_weights(ours, theirs)
-    return ours, theirs
+
+
+def hugging_face_gpt2(ours):
+    """A `transformers` GPT-2 with the weights of ours."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    shape = ours.transformer_config
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=shape.vocab_size,
+            n_positions=shape.max_length,
+            n_embd=shape.d_model,
+            n_layer=shape.num_layers,
+            n_head=shape.num_heads,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    ).eval()
+    weights = {w.path: torch.from_numpy(w.numpy()) for w in ours.weights}
+    state = {
+        "transformer.wte.weight": weights["token_embedding/embeddings"],
+        "transformer.wpe.weight": weights["positions/embeddings"],
+        "transformer.ln_f.weight": weights["final_norm/gamma"],
+        "transformer.ln_f.bias": weights["final_norm/beta"],
+        "lm_head.weight": weights["token_embedding/embeddings"],
+    }
+    for i in range(shape.num_layers):
+        at, own = f"transformer.h.{i}.", f"block_{i}/"
+        for theirs, name in (("ln_1", "attention_norm"), ("ln_2", "feed_forward_norm")):
+            state[f"{at}{theirs}.weight"] = weights[f"{own}{name}/gamma"]
+            state[f"{at}{theirs}.bias"] = weights[f"{own}{name}/beta"]
+        for theirs, names in (
+            ("attn.c_attn", ("attention/query", "attention/key", "attention/value")),
+            ("attn.c_proj", ("attention/output",)),
+            ("mlp.c_fc", ("feed_forward/up",)),
+            ("mlp.c_proj", ("feed_forward/down",)),
+        ):
+            for part, end in (("kernel", "weight"), ("bias", "bias")):
+                parts = [weights[f"{own}{name}/{part}"] for name in names]
+                state[f"{at}{theirs}.{end}"] = torch.cat(parts, dim=-1)
+    model.load_state_dict(state, strict=False)
+    return model
 
 
 def show_shape(ours, theirs):

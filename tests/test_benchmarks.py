@@ -95,3 +95,13 @@ def test_example_of_vectors():
     text = run("examples/vectors_to_classifier.py")
     scores = [float(score) for score in re.findall(r"([\d.]+)% right", text)]
     assert len(scores) == 3 and scores[2] > scores[0]
+
+
+@pytest.mark.slow
+@pytest.mark.peer
+def test_on_device_runtimes_write_the_same_text():
+    pytest.importorskip("litert_lm", reason="litert-lm-api is not installed")
+    names = ("litert-lm-float32", "litert-float32", "keras-hub-xla-float32")
+    text = run("benchmarks/on_device.py", "--small", "--rounds", 1, "--only", *names)
+    assert re.findall(r"(\d+) / 16$", text, re.M) == ["16"] * 3
+    assert len(re.findall(r"ratio keraslm \S+ / \S+: speed [\d.]+x", text)) == 2

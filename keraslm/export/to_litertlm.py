@@ -91,7 +91,8 @@ def _metadata(lm, cache_length, chat_template):
     config = lm.generation_config
     metadata = llm_metadata_pb2.LlmMetadata()
     # No start token: the runtime would put it before every prompt, which Keras does not.
-    for stop in config.stop_ids:
+    # LiteRT-LM wants at least one stop token: an id that no token has never comes.
+    for stop in config.stop_ids or (lm.model.vocab_size,):
         metadata.stop_tokens.add().token_ids.ids.append(int(stop))
     metadata.max_num_tokens = cache_length
     metadata.llm_model_type.generic_model.SetInParent()
