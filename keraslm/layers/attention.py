@@ -21,7 +21,12 @@ class MultiHeadAttention(keras.layers.Layer):
         head_dim: width of a head; default ``d_model / num_heads``.
         causal: a query sees no later key.
         rotary_base: turn queries and keys by rotary positions with this base; default: do not.
+        rotary_scaling: of the `RotaryEmbedding`.
+        window: a query sees only so many keys back, its own included; needs ``causal``.
+        qk_norm: normalise queries and keys (RMS over ``head_dim``) before the rotary positions.
+        norm_epsilon: of that.
         use_bias: of the four projections.
+        qkv_bias: of query, key and value, if another is wanted.
         kernel_initializer, kernel_regularizer: of the four projections.
         output_initializer: of the last one, if another is wanted.
 
@@ -63,7 +68,12 @@ class MultiHeadAttention(keras.layers.Layer):
         head_dim=None,
         causal=False,
         rotary_base=None,
+        rotary_scaling=None,
+        window=None,
+        qk_norm=False,
+        norm_epsilon=1e-6,
         use_bias=True,
+        qkv_bias=None,
         kernel_initializer="glorot_uniform",
         output_initializer=None,
         kernel_regularizer=None,
@@ -88,10 +98,17 @@ class MultiHeadAttention(keras.layers.Layer):
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
         self.head_dim = d_model // num_heads if head_dim is None else positive("head_dim", head_dim)
+        if window is not None and not causal:
+            raise ValueError("window needs causal=True: it counts back from a token.")
         self.dropout = dropout
         self.causal = causal
         self.rotary_base = rotary_base
+        self.rotary_scaling = rotary_scaling
+        self.window = window and positive("window", window)
+        self.qk_norm = qk_norm
+        self.norm_epsilon = norm_epsilon
         self.use_bias = use_bias
+        self.qkv_bias = use_bias if qkv_bias is None else qkv_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.output_initializer = (
             None if output_initializer is None else keras.initializers.get(output_initializer)
@@ -99,17 +116,29 @@ class MultiHeadAttention(keras.layers.Layer):
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.supports_masking = True
 
-        def projection(units, name, initializer=None):
-            return dense(units, self, name, initializer or self.kernel_initializer, use_bias)
+        def projection(heads, name):
+            units = heads * self.head_dim
+            return dense(units, self, name, self.kernel_initializer, self.qkv_bias)
 
-        self.query = projection(num_heads * self.head_dim, "query")
-        self.key = projection(num_kv_heads * self.head_dim, "key")
-        self.value = projection(num_kv_heads * self.head_dim, "value")
-        self.output_projection = projection(d_model, "output", self.output_initializer)
+        self.query = projection(num_heads, "query")
+        self.key = projection(num_kv_heads, "key")
+        self.value = projection(num_kv_heads, "value")
+        initializer = self.output_initializer or self.kernel_initializer
+        self.output_projection = dense(d_model, self, "output", initializer, use_bias)
+        self.query_norm, self.key_norm = (
+            keras.layers.RMSNormalization(
+                epsilon=norm_epsilon, dtype=self.dtype_policy, name=f"{name}_norm"
+            )
+            if qk_norm
+            else None
+            for name in ("query", "key")
+        )
         self.rotary = (
             None
             if rotary_base is None
-            else RotaryEmbedding(rotary_base, dtype=self.dtype_policy, name="rotary")
+            else RotaryEmbedding(
+                rotary_base, scaling=rotary_scaling, dtype=self.dtype_policy, name="rotary"
+            )
         )
         self.score_dropout = keras.layers.Dropout(
             dropout, dtype=self.dtype_policy, name="score_dropout"
@@ -123,11 +152,16 @@ class MultiHeadAttention(keras.layers.Layer):
                 layer.build(shape)
         self.output_projection.build((*query_shape[:-1], self.num_heads * self.head_dim))
         self.score_dropout.build((None, self.num_heads, None, None))
+        if self.qk_norm:
+            self.query_norm.build((None, self.num_heads, None, self.head_dim))
+            self.key_norm.build((None, self.num_kv_heads, None, self.head_dim))
         self.built = True
 
     def project(self, value, key=None, positions=None):
         """Keys and values of a memory, each ``(batch, num_kv_heads, key, head_dim)``."""
         keys = self._split(self.key(value if key is None else key), self.num_kv_heads)
+        if self.key_norm is not None:
+            keys = self.key_norm(keys)
         if self.rotary is not None:
             keys = self.rotary(keys, positions=positions)
         return keys, self._split(self.value(value), self.num_kv_heads)
@@ -153,6 +187,8 @@ class MultiHeadAttention(keras.layers.Layer):
             own_mask = query_mask if mask is None else mask
             attention_mask = own_mask if value is None else value_mask
         queries = self._split(self.query(query), self.num_heads)  # (B, H, T, D)
+        if self.query_norm is not None:
+            queries = self.query_norm(queries)
         if self.rotary is not None:
             queries = self.rotary(queries, positions=positions)
         if cache is not None and start is None:
@@ -204,7 +240,8 @@ class MultiHeadAttention(keras.layers.Layer):
         """What is taken off the scores: float32 that broadcasts to ``(B, H, T, S)``, or None."""
         penalty = None
         if self.causal or start is not None:
-            visible = masks.causal(_length(queries), _length(keys), 0 if start is None else start)
+            start = 0 if start is None else start
+            visible = masks.causal(_length(queries), _length(keys), start, self.window)
             penalty = masks.penalty(visible)
         if attention_mask is not None:
             mask = masks.penalty(ops.convert_to_tensor(attention_mask))
@@ -250,7 +287,12 @@ class MultiHeadAttention(keras.layers.Layer):
             "head_dim": self.head_dim,
             "causal": self.causal,
             "rotary_base": self.rotary_base,
+            "rotary_scaling": self.rotary_scaling,
+            "window": self.window,
+            "qk_norm": self.qk_norm,
+            "norm_epsilon": self.norm_epsilon,
             "use_bias": self.use_bias,
+            "qkv_bias": self.qkv_bias,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "output_initializer": self.output_initializer
             and keras.initializers.serialize(self.output_initializer),

@@ -43,11 +43,17 @@ def penalty(mask):
     )
 
 
-def causal(query_length, key_length, start=0):
-    """Bool ``(1, query, key)``: the query in slot ``start + i`` sees keys up to its own slot."""
+def causal(query_length, key_length, start=0, window=None):
+    """Bool ``(1, query, key)``: the query in slot ``start + i`` sees keys up to its own slot.
+
+    With a ``window``, only that many of them.
+    """
     slots = ops.expand_dims(start + ops.arange(query_length, dtype="int32"), 1)
     keys = ops.expand_dims(ops.arange(key_length, dtype="int32"), 0)
-    return ops.expand_dims(keys <= slots, 0)
+    visible = keys <= slots
+    if window is not None:
+        visible = ops.logical_and(visible, keys > slots - window)
+    return ops.expand_dims(visible, 0)
 
 
 @register

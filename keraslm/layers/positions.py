@@ -109,6 +109,12 @@ class RotaryEmbedding(keras.layers.Layer):
 
     Args:
         base: wavelength base; larger for longer contexts.
+        scaling: how the wavelengths are stretched for a context longer than that of training, a
+            dict in the spelling of Hugging Face's ``rope_scaling``: ``{"rope_type": "linear",
+            "factor": 4.0}``; ``"llama3"`` with ``factor``, ``low_freq_factor``,
+            ``high_freq_factor``, ``original_max_position_embeddings``; ``"yarn"`` (Peng et al.
+            2023) with ``factor``, ``original_max_position_embeddings`` and, if wanted,
+            ``beta_fast``, ``beta_slow``, ``attention_factor``.
 
     Call arguments:
         x: float ``(batch, heads, seq, head_dim)``, ``head_dim`` even.
@@ -118,11 +124,13 @@ class RotaryEmbedding(keras.layers.Layer):
         like ``x``.
     """
 
-    def __init__(self, base=10000.0, **kwargs):
+    def __init__(self, base=10000.0, scaling=None, **kwargs):
         super().__init__(**kwargs)
         if base <= 0:
             raise ValueError(f"base must be positive; received {base!r}.")
         self.base = base
+        self.scaling = scaling
+        rotary_rates(base, 8, scaling)  # raises if the scaling is not one
         self.supports_masking = True
         self.built = True
 
@@ -131,12 +139,14 @@ class RotaryEmbedding(keras.layers.Layer):
         half = x.shape[-1] // 2
         if positions is None:
             positions = ops.expand_dims(ops.arange(ops.shape(x)[-2], dtype="int32"), 0)
-        rates = np.power(self.base, -np.arange(half) / half).astype("float32")
+        rates, factor = rotary_rates(self.base, 2 * half, self.scaling)
         # Angles in float32 whatever the policy: bfloat16 has 8 bits for the position.
         angles = ops.expand_dims(ops.cast(positions, "float32"), -1) * rates  # (B, T, D/2)
         angles = ops.expand_dims(angles, 1)  # (B, 1, T, D/2)
-        cos = ops.cast(ops.cos(angles), x.dtype)
-        sin = ops.cast(ops.sin(angles), x.dtype)
+        cos, sin = ops.cos(angles), ops.sin(angles)
+        if factor != 1.0:
+            cos, sin = cos * factor, sin * factor
+        cos, sin = ops.cast(cos, x.dtype), ops.cast(sin, x.dtype)
         first, second = x[..., :half], x[..., half:]
         return ops.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
@@ -145,7 +155,66 @@ class RotaryEmbedding(keras.layers.Layer):
         return keras.KerasTensor(x.shape, dtype=x.dtype)
 
     def get_config(self):
-        return {**super().get_config(), "base": self.base}
+        return {**super().get_config(), "base": self.base, "scaling": self.scaling}
+
+
+def rotary_rates(base, width, scaling=None):
+    """Radians a position for each pair of features, and what the result is multiplied by.
+
+    Args:
+        base: wavelength base.
+        width: of a head, even.
+        scaling: as in `RotaryEmbedding`.
+
+    Returns:
+        float32 ``(width / 2,)`` and a float.
+
+    Raises:
+        ValueError: an unknown scaling, or one that lacks a number.
+    """
+    rates = np.power(float(base), -np.arange(width // 2) / (width // 2))
+    scaling = scaling or {}
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    if kind == "default":
+        return rates.astype("float32"), 1.0
+    if kind not in SCALINGS:
+        raise ValueError(f"rope_type must be one of {('default', *SCALINGS)}; received {kind!r}.")
+    try:
+        rates, factor = SCALINGS[kind](rates, base, width, scaling)
+    except KeyError as error:
+        raise ValueError(f"The rope scaling {kind!r} needs {error}; received {scaling}.") from error
+    return rates.astype("float32"), factor
+
+
+def _linear(rates, base, width, scaling):
+    return rates / scaling["factor"], 1.0
+
+
+def _llama3(rates, base, width, scaling):
+    """Long wavelengths are stretched, short ones are not, those between partly."""
+    turns = scaling["original_max_position_embeddings"] * rates / (2 * np.pi)
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    return kept * rates + (1 - kept) * rates / scaling["factor"], 1.0
+
+
+def _yarn(rates, base, width, scaling):
+    """As Llama 3's, by the index of the pair, and the attention is sharpened."""
+    length, factor = scaling["original_max_position_embeddings"], scaling["factor"]
+
+    def index(turns):
+        return width * np.log(length / (turns * 2 * np.pi)) / (2 * np.log(base))
+
+    low = max(np.floor(index(scaling.get("beta_fast") or 32)), 0)
+    high = min(np.ceil(index(scaling.get("beta_slow") or 1)), width - 1)
+    kept = 1 - np.clip((np.arange(width // 2) - low) / max(high - low, 1e-3), 0, 1)
+    attention = scaling.get("attention_factor")
+    if attention is None:
+        attention = 0.1 * np.log(factor) + 1.0 if factor > 1 else 1.0
+    return kept * rates + (1 - kept) * rates / factor, float(attention)
+
+
+SCALINGS = {"linear": _linear, "llama3": _llama3, "yarn": _yarn}
 
 
 def _check_even(shape):

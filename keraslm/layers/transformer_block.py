@@ -38,7 +38,8 @@ class TransformerBlock(keras.layers.Layer):
         activation, gated: of the `FeedForward`.
         causal: a token sees no later token.
         cross_attention: also attend to ``encoder_output``.
-        attention_dropout, num_kv_heads, head_dim, rotary_base: of the `MultiHeadAttention`.
+        attention_dropout, num_kv_heads, head_dim, rotary_base, rotary_scaling, window, qk_norm,
+            qkv_bias: of the `MultiHeadAttention`.
         use_bias: of all projections.
         kernel_initializer, kernel_regularizer: of all projections (``"l2"`` or a regularizer).
         output_initializer: of the two that write to the residual, if another is wanted.
@@ -82,7 +83,11 @@ class TransformerBlock(keras.layers.Layer):
         num_kv_heads=None,
         head_dim=None,
         rotary_base=None,
+        rotary_scaling=None,
+        window=None,
+        qk_norm=False,
         use_bias=True,
+        qkv_bias=None,
         kernel_initializer="glorot_uniform",
         output_initializer=None,
         kernel_regularizer=None,
@@ -104,7 +109,11 @@ class TransformerBlock(keras.layers.Layer):
         self.num_kv_heads = num_kv_heads and positive("num_kv_heads", num_kv_heads)
         self.head_dim = head_dim and positive("head_dim", head_dim)
         self.rotary_base = rotary_base
+        self.rotary_scaling = rotary_scaling
+        self.window = window
+        self.qk_norm = qk_norm
         self.use_bias = use_bias
+        self.qkv_bias = qkv_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.output_initializer = (
             None if output_initializer is None else keras.initializers.get(output_initializer)
@@ -123,11 +132,14 @@ class TransformerBlock(keras.layers.Layer):
             "dropout": dropout if attention_dropout is None else attention_dropout,
             "num_kv_heads": num_kv_heads,
             "head_dim": head_dim,
+            "qk_norm": qk_norm,
+            "norm_epsilon": norm_epsilon,
+            "qkv_bias": qkv_bias,
             **projections,
         }
         self.attention = MultiHeadAttention(
-            d_model, num_heads, causal=causal, rotary_base=rotary_base, name="attention",
-            **attention,
+            d_model, num_heads, causal=causal, rotary_base=rotary_base,
+            rotary_scaling=rotary_scaling, window=window, name="attention", **attention,
         )  # fmt: skip
         self.attention_norm = self._norm("attention_norm")
         if cross_attention:
@@ -249,7 +261,11 @@ class TransformerBlock(keras.layers.Layer):
             "num_kv_heads": self.num_kv_heads,
             "head_dim": self.head_dim,
             "rotary_base": self.rotary_base,
+            "rotary_scaling": self.rotary_scaling,
+            "window": self.window,
+            "qk_norm": self.qk_norm,
             "use_bias": self.use_bias,
+            "qkv_bias": self.qkv_bias,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "output_initializer": self.output_initializer
             and keras.initializers.serialize(self.output_initializer),

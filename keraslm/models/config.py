@@ -32,6 +32,11 @@ class TransformerConfig:
         causal: a token sees no later token.
         tied: the output head is the embedding table.
         use_bias: in all projections.
+        qkv_bias: in those of query, key and value; default as ``use_bias`` (Qwen2 has only these).
+        qk_norm: normalise queries and keys, head by head (RMS), before their positions (Qwen3).
+        window: a token sees only so many tokens back, itself included (Mistral).
+        rotary_scaling: how rotary positions are stretched for longer contexts; see
+            `keraslm.layers.RotaryEmbedding`.
         initializer_range: spread of the normal initializers.
         kernel_regularizer: of all projections, for example ``"l2"``.
 
@@ -61,6 +66,10 @@ class TransformerConfig:
     causal: bool = False
     tied: bool = True
     use_bias: bool = True
+    qkv_bias: bool | None = None
+    qk_norm: bool = False
+    window: int | None = None
+    rotary_scaling: dict | None = None
     initializer_range: float = 0.02
     kernel_regularizer: object = None
 
