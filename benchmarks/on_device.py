@@ -14,6 +14,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -42,7 +43,9 @@ NEEDS = {
     "keras-hub-xla": (),
 }
 OURS = ("litert-lm", "litert")
-PAUSE = 0.2  # seconds before a turn: threads that wait spin for some time before they sleep
+# Else the threads of an OpenMP runtime (CTranslate2) may share a core, and take thrice as long.
+OPENMP = {"OMP_PROC_BIND": "spread", "OMP_PLACES": "threads", "OMP_WAIT_POLICY": "passive"}
+PAUSE = 0.2  # seconds before a turn, for memory and caches to settle
 
 
 def main():
@@ -191,16 +194,19 @@ class Runtime:
             [sys.executable, Path(__file__).with_name("on_device_peers.py"), name, folder,
              str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            env={**os.environ, **OPENMP, "OMP_NUM_THREADS": str(threads)},
         )  # fmt: skip
 
     def run(self, prompt, new_tokens, timed=False):
         """Have it continue a prompt; note the seconds if ``timed``."""
         time.sleep(PAUSE if timed else 0)
         answer = ""
+        # Stopped between its turns: threads that wait spin, and would slow the others down.
+        self._process.send_signal(signal.SIGCONT)
         with contextlib.suppress(BrokenPipeError):  # it ended before it was asked
             print(json.dumps([prompt, new_tokens]), file=self._process.stdin, flush=True)
             answer = self._process.stdout.readline()
+        self._process.send_signal(signal.SIGSTOP)
         if not answer:
             self._log.seek(0)
             raise SystemExit(f"{self.name} failed:\n{self._log.read()[-3000:]}")

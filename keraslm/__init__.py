@@ -23,6 +23,7 @@ _PARTS = (
     "embeddings",
     "export",
     "generation",
+    "interop",
     "layers",
     "models",
     "tasks",

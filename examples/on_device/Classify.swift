@@ -1,23 +1,21 @@
-// Labels for raw text on iOS, from the file of keraslm.export.mediapipe. Not run here: it needs a
-// Mac.
+// Labels and vectors of raw text on iOS. Not run here: it needs a Mac.
 //
 // Podfile:  pod 'MediaPipeTasksText'
-// Add classifier.tflite to the target's resources.
+// classifier.tflite and embedder.tflite, from keraslm.export.mediapipe, are resources of the target.
 import Foundation
 import MediaPipeTasksText
 
-/// Call `classify` off the main thread.
-final class Classifier {
+/// Call it off the main thread.
+final class TextModels {
   private let classifier: TextClassifier
+  private let embedder: TextEmbedder
 
   init() throws {
-    guard let path = Bundle.main.path(forResource: "classifier", ofType: "tflite") else {
-      throw CocoaError(.fileNoSuchFile)
-    }
-    let options = TextClassifierOptions()
-    options.baseOptions.modelAssetPath = path
-    options.maxResults = 3
-    classifier = try TextClassifier(options: options)
+    guard let first = Bundle.main.path(forResource: "classifier", ofType: "tflite"),
+      let second = Bundle.main.path(forResource: "embedder", ofType: "tflite")
+    else { throw CocoaError(.fileNoSuchFile) }
+    classifier = try TextClassifier(modelPath: first)
+    embedder = try TextEmbedder(modelPath: second)
   }
 
   /// Labels with their probabilities, the likeliest first.
@@ -25,4 +23,19 @@ final class Classifier {
     let result = try classifier.classify(text: text).classificationResult
     return result.classifications[0].categories.map { ($0.categoryName ?? "", $0.score) }
   }
+
+  /// The vector of a sentence.
+  func embed(_ text: String) throws -> [Float] {
+    let result = try embedder.embed(text: text).embeddingResult
+    return result.embeddings[0].floatEmbedding?.map(\.floatValue) ?? []
+  }
+}
+
+/// For languages other than English and Chinese: what the tokenizer does and MediaPipe does not.
+func folded(_ text: String) -> String {  // a word tokenizer drops all of \p{M}, not only \p{Mn}
+  func replace(_ pattern: String, _ text: String, by new: String = "") -> String {
+    text.replacingOccurrences(of: pattern, with: new, options: .regularExpression)
+  }
+  let clean = replace(#"\p{C}"#, replace(#"[\s\p{Z}]"#, text, by: " "))
+  return replace(#"\p{Mn}"#, clean.decomposedStringWithCanonicalMapping).lowercased()
 }

@@ -128,7 +128,6 @@ def _stream_litertlm(path, prompt, settings):
 def _from_saved_model(path, prompt, settings):
     """A SavedModel gives the whole text at once."""
     import tensorflow as tf
-    import tensorflow_text  # noqa: F401  (its operations are in the SavedModel)
 
     odd = sorted({"min_p", "repetition_penalty"} & set(settings))
     if odd:

@@ -1,143 +1,215 @@
-"""A decoder as a SavedModel that takes and gives text."""
+"""A model as a SavedModel that takes and gives text, and token ids beside it."""
 
 from pathlib import Path
 
 from keraslm._files import replaced_folder
-from keraslm.export.conversion import quiet
+from keraslm.export.conversion import in_float32, quiet
+from keraslm.export.signatures import is_decoder
 from keraslm.export.verification import prove, write_manifest
-from keraslm.generation.sampling import Settings
 
-README = """# A text generator as a TensorFlow SavedModel
+# What a SavedModel's folder holds; a folder with anything else is not replaced.
+OWN_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "README.md"}
 
-Made with keraslm {version}. Weights and tokenizer are inside. The program that loads it needs
-TensorFlow and `import tensorflow_text`, without which TensorFlow does not know the operations of
-some tokenizers.
+README = """# {what} as a TensorFlow SavedModel
 
-| signature | inputs | output |
+Made with keraslm {version}. Weights{tokenizer} are inside; the program that loads it needs
+TensorFlow and nothing else.
+
+| signature | inputs | outputs |
 |---|---|---|
-| `serving_default` | `text` string (batch,) | `text` string (batch,): prompt and continuation |
-| `generate` | `text` string (batch,), `max_new_tokens` int32 (), `temperature` float32 () \
-(0: greedy), `top_k` int32 (), `top_p` float32 (), `seed` int32 () | the same |
+{rows}
 
 ```python
 import tensorflow as tf
-import tensorflow_text
 
 model = tf.saved_model.load("{name}")
-generate = model.signatures["serving_default"]
-print(generate(text=tf.constant(["Once upon a time"]))["text"][0].numpy().decode())
+run = model.signatures["serving_default"]
+{snippet}
 ```
 """
 
+SNIPPETS = {
+    "generate": """\
+text = run(text=tf.constant(["Once upon a time"]))["text"]
+print(text[0].numpy().decode())""",
+    "embed": """\
+a, b = run(text=tf.constant(["One sentence.", "Another one."]))["embedding"].numpy()
+print((a @ b) / (a @ a * (b @ b)) ** 0.5)  # cosine similarity""",
+    "classify": """\
+result = run(text=tf.constant(["One sentence.", "Another one."]))
+print(result["label"].numpy(), result["probabilities"].numpy())""",
+    "logits": """\
+ids = tf.constant([[1, 2, 3]])
+result = run({inputs})
+print(result["logits"].shape)""",
+}
 
-def saved_model(lm, path, *, verify="quick"):
-    """Export a text generator as a string-in, string-out SavedModel.
+
+def saved_model(model, path, *, tokenizer=None, labels=None, length=None, verify="quick"):
+    """Export a model as a SavedModel that takes text, in float32.
+
+    The signatures, which the README.md in the folder describes:
+
+    * of a decoder ``serving_default``, ``generate`` and ``score`` on text, ``generate_ids`` and
+      ``logits`` on token ids;
+    * of a `keraslm.models.BERT` with ``head=None`` or ``"pooled"`` ``embed`` on text and
+      ``embed_ids``, with ``"classifier"`` ``classify`` and ``classify_ids``; with any other head
+      ``logits``, on token ids.
 
     Args:
-        lm: a `keraslm.tasks.TextGenerator`.
+        model: a `keraslm.tasks.TextGenerator`, a model with ``init_cache`` and ``step``, or a
+            `keraslm.models.BERT`.
         path: the folder, replaced if it holds a SavedModel. A bundle's own folder gets
             ``saved_model/``.
-        verify: ``"quick"`` loads it in a fresh process and compares its text with Keras;
-            ``False`` does not.
+        tokenizer: the `keraslm.tokenizers.Tokenizer` of a model; a task has its own.
+        labels: for ``head="classifier"``: the name of each class; default ``"0"``, ``"1"``, …
+        length: for an encoder: texts are cut to so many tokens, the special ones included;
+            default the model's ``max_length``.
+        verify: ``"quick"`` loads it in a fresh process and compares it with Keras; ``False``
+            does not.
 
     Returns:
         the folder's ``Path``.
 
     Raises:
-        ValueError: the tokenizer has a part that cannot run inside TensorFlow, or the folder
-            holds other files.
+        ValueError: an argument that is missing or does not fit, a tokenizer with a part that
+            cannot run inside TensorFlow, or a folder that holds other files.
         RuntimeError: the SavedModel does not give what Keras gives. It is not left behind.
 
     Example:
         >>> keraslm.export.saved_model(lm, "saved_models/mine")
+        >>> keraslm.export.saved_model(bert, "topics", tokenizer=tokenizer, labels=["art", "sport"])
     """
     import tensorflow as tf
-
-    import keraslm
 
     path = Path(path)
     if (path / "config.json").is_file():
         path = path / "saved_model"
-    if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").is_file():
-        raise ValueError(f"{path} holds other files. Give a new or empty folder.")
-    module, signatures = _module(lm)
+    _check_folder(path)
+    task = _task(model, tokenizer, labels, length)
+    endpoints = _endpoints(task)
+    module = tf.Module()
+    # TensorFlow saves only variables that the object holds.
+    module.weights = [w.value for w in task.model.weights]
+    functions = {name: endpoint.function for name, endpoint in endpoints.items()}
     with replaced_folder(path) as new:
         with quiet():
-            tf.saved_model.save(module, str(new), signatures=signatures)
-        text = README.format(version=keraslm.__version__, name=path.name)
-        (new / "README.md").write_text(text, encoding="utf-8")
-        result = prove(new, lm, name=path) if verify else None
+            tf.saved_model.save(module, str(new), signatures=functions)
+        (new / "README.md").write_text(_readme(task, endpoints, path.name), encoding="utf-8")
+        result = prove(new, task, name=path) if verify else None
     write_manifest(path, result)
     return path
 
 
-def _module(lm):
-    """The object to save and its signatures."""
-    import tensorflow as tf
-
-    from keraslm.tokenizers.graph import GraphTokenizer
-
-    twin = GraphTokenizer(lm.tokenizer)
-    config = lm.generation_config
-    start = lm.tokenizer.bos_id
-
-    class Module(tf.Module):
-        pass
-
-    def run(text, max_new_tokens, temperature, top_k, top_p, seed):
-        ids, pad = left_padded(twin.encode(text), start)
-        settings = Settings(
-            temperature, top_k, top_p, config.min_p or 0.0, config.repetition_penalty, seed
+def _check_folder(path):
+    found = {p.name for p in path.iterdir()} if path.is_dir() else set()
+    other = found - OWN_FILES if "saved_model.pb" in found else found
+    if other:
+        raise ValueError(
+            f"{path} holds other files, such as {min(other)}. Give a new or empty folder."
         )
-        new = lm.generator.generate_in_graph(ids, pad, max_new_tokens, config.stop_ids, settings)
-        return {"text": tf.strings.join([text, twin.decode(new)])}
 
-    def scalar(dtype, name):
-        return tf.TensorSpec((), dtype, name)
 
-    text = tf.TensorSpec((None,), tf.string, "text")
-    generate = tf.function(run, autograph=False).get_concrete_function(
-        text,
-        scalar(tf.int32, "max_new_tokens"),
-        scalar(tf.float32, "temperature"),
-        scalar(tf.int32, "top_k"),
-        scalar(tf.float32, "top_p"),
-        scalar(tf.int32, "seed"),
+# === What to export ===
+
+
+def _task(model, tokenizer, labels, length):
+    """A `TextGenerator` or an `Encoder`, in float32; raises unless the arguments fit."""
+    from keraslm.models import BERT
+    from keraslm.tasks import TextGenerator
+
+    task, model = model, getattr(model, "model", model)
+    if tokenizer is not None and getattr(task, "tokenizer", tokenizer) is not tokenizer:
+        raise ValueError(
+            f"tokenizer is for a bare model; a {type(task).__name__} has its own. Leave it out."
+        )
+    tokenizer = tokenizer or getattr(task, "tokenizer", None)
+    if is_decoder(model):
+        if labels is not None or length is not None:
+            raise ValueError(
+                f"labels and length are for an encoder; received a {type(model).__name__}, which "
+                "generates. Leave them out."
+            )
+        _check_tokenizer(tokenizer, model)
+        if isinstance(task, TextGenerator) and in_float32(model) is model:
+            return task
+        return TextGenerator(in_float32(model), tokenizer, getattr(task, "generation_config", None))
+    if not isinstance(model, BERT):
+        raise ValueError(
+            "model must be a keraslm.tasks.TextGenerator, a model with init_cache and step, or a "
+            f"keraslm.models.BERT; received {type(model).__name__}. For any other keras.Model "
+            "use keraslm.export.tflite, or model.export(path)."
+        )
+    return _encoder(in_float32(model), tokenizer, labels, length)
+
+
+def _encoder(model, tokenizer, labels, length):
+    from keraslm.export.saved_model_signatures import Encoder, is_on_text
+
+    if labels is not None and model.head != "classifier":
+        raise ValueError(
+            f"labels are for head='classifier'; received a BERT with head={model.head!r}."
+        )
+    if not is_on_text(model):
+        if length is not None:
+            raise ValueError(f"length is for text, which head={model.head!r} does not take.")
+        return Encoder(model)
+    _check_tokenizer(tokenizer, model)
+    if labels is not None:
+        strings = not isinstance(labels, str) and all(isinstance(x, str) for x in labels)
+        if not strings or len(labels) != model.num_classes:
+            raise ValueError(
+                f"labels must be {model.num_classes} strings, one for each class; received "
+                f"{labels!r}."
+            )
+    length = model.max_length if length is None else length
+    least = 1 + sum(map(len, tokenizer.added_tokens()))
+    if not isinstance(length, int) or not least <= length <= model.max_length:
+        raise ValueError(
+            f"length must be a whole number from {least} to the model's max_length="
+            f"{model.max_length}; received {length!r}."
+        )
+    return Encoder(model, tokenizer, labels, length)
+
+
+def _check_tokenizer(tokenizer, model):
+    if tokenizer is None:
+        raise ValueError(
+            f"tokenizer is missing: a SavedModel of a {type(model).__name__} takes text. Write "
+            "saved_model(model, path, tokenizer=tokenizer)."
+        )
+    if tokenizer.vocab_size > model.vocab_size:
+        raise ValueError(
+            f"The tokenizer has {tokenizer.vocab_size} tokens, the model {model.vocab_size}. "
+            "Give the tokenizer that the model was trained with."
+        )
+
+
+def _endpoints(task):
+    from keraslm.export import saved_model_signatures as signatures
+
+    if is_decoder(task.model):
+        return signatures.decoder_endpoints(task)
+    return signatures.encoder_endpoints(task)
+
+
+# === README ===
+
+
+def _readme(task, endpoints, name):
+    import keraslm
+
+    kind = next(key for key in SNIPPETS if key in endpoints)
+    whats = {"generate": "A text generator", "embed": "A text encoder", "classify": "A classifier"}
+    given = {"token_ids": "ids", "padding_mask": "ids > 0", "token_types": "tf.zeros_like(ids)"}
+    spec = endpoints["serving_default"].function.structured_input_signature[1]
+    inputs = ", ".join(f"{key}={given[key]}" for key in spec if key in given)
+    rows = [f"| `{key}` | {e.inputs} | {e.outputs} |" for key, e in endpoints.items()]
+    return README.format(
+        what=whats.get(kind, f"A BERT with the head {getattr(task.model, 'head', None)}"),
+        version=keraslm.__version__,
+        tokenizer=" and tokenizer" if task.tokenizer else "",
+        rows="\n".join(rows),
+        name=name,
+        snippet=SNIPPETS[kind].format(inputs=inputs) if inputs else SNIPPETS[kind],
     )
-    temperature = config.temperature if config.temperature is not None else 1.0
-
-    def run_default(text):
-        return run(
-            text,
-            tf.constant(config.max_new_tokens),
-            tf.constant(temperature if config.is_sampled else 0.0),
-            tf.constant(min(config.top_k or lm.model.vocab_size, lm.model.vocab_size)),
-            tf.constant(float(config.top_p or 1.0)),
-            tf.constant((config.seed or 0) % (2**31 - 1)),
-        )
-
-    module = Module()
-    module.weights = [w.value for w in lm.model.weights]
-    default = tf.function(run_default, autograph=False).get_concrete_function(text)
-    return module, {"serving_default": default, "generate": generate}
-
-
-def left_padded(ragged, start):
-    """Ids int32 ``(batch, longest)`` padded on the left, and how much, int32 ``(batch,)``.
-
-    An empty row becomes the token that starts a text.
-    """
-    import tensorflow as tf
-
-    reversed_rows = tf.reverse(tf.reverse_sequence(*_dense(ragged), seq_axis=1), [1])
-    lengths = tf.cast(ragged.row_lengths(), tf.int32)
-    empty = lengths == 0
-    longest = tf.maximum(tf.reduce_max(lengths), 1)
-    ids = tf.pad(reversed_rows, [[0, 0], [longest - tf.shape(reversed_rows)[1], 0]])
-    last = tf.where(empty, 0 if start is None else start, ids[:, -1])
-    ids = tf.concat([ids[:, :-1], last[:, tf.newaxis]], axis=1)
-    return ids, longest - tf.maximum(lengths, 1)
-
-
-def _dense(ragged):
-    return ragged.to_tensor(), ragged.row_lengths()

@@ -76,7 +76,7 @@ class Verification:
         if self.quantization:
             yield "weights", self.quantization
         if self.max_difference is not None:
-            yield "largest logit difference", f"{self.max_difference:.1e}"
+            yield "largest difference", f"{self.max_difference:.1e}"
         if self.kl is not None and self.quantization:
             yield "divergence", f"{self.kl:.1e} nats"
         yield "", f"{self.num_bytes / 1e6:.1f} MB"
@@ -126,7 +126,7 @@ def verify(path, lm, mode="quick", texts=None) -> Verification:
     Args:
         path: the file or folder.
         lm: what it was made from: the `keraslm.tasks.TextGenerator`; for a ``.tflite`` a model
-            will do.
+            will do, and for a SavedModel a `keraslm.models.BERT`.
         mode: ``"quick"``, or ``"full"``: for a ``.tflite`` also perplexity on a held-out text,
             the time to read a prompt, and memory.
         texts: the held-out text, a list of strings; default, the articles of the Wikipedia
@@ -153,7 +153,6 @@ def _verify(path, lm, mode="quick", texts=None):
         from keraslm.export.verify_saved_model import verify_saved_model
 
         return verify_saved_model(path, lm)
-
     if (path / "model.tflite").is_file() and (path / "index.html").is_file():
         from keraslm.export.verify_web import verify_web
 

@@ -33,6 +33,7 @@ class BERT(TransformerModel):
             ``"classifier"``: float32 logits ``(batch, num_classes)``;
             ``"token_classifier"``: float32 logits ``(batch, seq, num_classes)``.
         num_classes: for the two classifiers.
+        pooler_activation: of the dense layer on the first token, by its Keras name.
         embeddings_initializer: of the token table.
         options: the other fields of `TransformerConfig`.
 
@@ -61,6 +62,7 @@ class BERT(TransformerModel):
         *,
         head="masked_lm",
         num_classes=None,
+        pooler_activation="tanh",
         embeddings_initializer=None,
         name=None,
         trainable=True,
@@ -99,23 +101,29 @@ class BERT(TransformerModel):
             )  # fmt: skip
             y = TokenBias(dtype="float32", name="token_bias")(trunk.logits(y))
         elif head is not None:
-            y = _classifier(y, head, num_classes, config, dtype)
+            y = _classifier(y, head, num_classes, pooler_activation, config, dtype)
         super().__init__(inputs=inputs, outputs=y, name=name, trainable=trainable)
 
         # === Config ===
         self.dtype_policy = dtype
         self.head = head
         self.num_classes = num_classes
+        self.pooler_activation = pooler_activation
         self._finish(trunk, config, embeddings_initializer)
 
     def default_loss(self):
         return "mse" if self.head in (None, "pooled") else super().default_loss()
 
     def get_config(self):
-        return {**super().get_config(), "head": self.head, "num_classes": self.num_classes}
+        return {
+            **super().get_config(),
+            "head": self.head,
+            "num_classes": self.num_classes,
+            "pooler_activation": self.pooler_activation,
+        }
 
 
-def _classifier(hidden, head, num_classes, config, dtype):
+def _classifier(hidden, head, num_classes, pooler_activation, config, dtype):
     """The heads that are one or two dense layers."""
 
     def layer(units, name, dtype, activation=None):
@@ -132,7 +140,7 @@ def _classifier(hidden, head, num_classes, config, dtype):
 
     if head == "token_classifier":
         return layer(num_classes, "classifier", "float32")(dropped(hidden))
-    pooled = layer(config.d_model, "pooler", dtype, "tanh")(hidden[:, 0])
+    pooled = layer(config.d_model, "pooler", dtype, pooler_activation)(hidden[:, 0])
     if head == "pooled":
         return pooled
     if head == "next_sentence":

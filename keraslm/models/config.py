@@ -76,6 +76,8 @@ class TransformerConfig:
     def __post_init__(self):
         if self.ffn_dim is None:
             object.__setattr__(self, "ffn_dim", 4 * self.d_model)
+        if self.qkv_bias is None:
+            object.__setattr__(self, "qkv_bias", self.use_bias)
         if self.num_kv_heads is None:
             object.__setattr__(self, "num_kv_heads", self.num_heads)
         for name in (

@@ -26,17 +26,25 @@ A {type} with {parameters:,} parameters, made with keraslm {version}.
 ```python
 import keraslm
 
-lm = keraslm.from_pretrained("{name}")
-print(lm.generate("Once upon a time", max_new_tokens=40))
+{task} = keraslm.from_pretrained("{name}")
+print({call})
 ```
 """
+# Task → the name of an instance, and what the card does with it.
+TASKS = {
+    "TextGenerator": ("lm", 'lm.generate("Once upon a time", max_new_tokens=40)'),
+    "FillMask": ("fill", 'fill.predict("Paris is the [MASK] of France.")'),
+    "SentenceEncoder": ("encoder", 'encoder.similarity(["one text"], ["another"])'),
+    "TextClassifier": ("classifier", 'classifier.predict("a text")'),
+}
+MODELS = ("GPT", "BERT")
 
 
 def write(lm, folder, card=None, dtype=None):
     """Write a task as a bundle, whole or not at all.
 
     Args:
-        lm: a `TextGenerator`.
+        lm: a task, such as a `TextGenerator`.
         folder: an older bundle there is replaced, with its exports; other files in it stay.
         card: text of README.md; default, a short one.
         dtype: of the stored weights, such as ``"float16"``; default, their own.
@@ -54,18 +62,22 @@ def write(lm, folder, card=None, dtype=None):
         "format_version": FORMAT_VERSION,
         "keraslm_version": keraslm.__version__,
         "task": type(lm).__name__,
+        "settings": getattr(lm, "settings", {}),
         "model": {"class": type(model).__name__, "config": _architecture(model)},
     }
     with replaced_folder(folder, stale=EXPORTS) as new:
         _write_json(new / "config.json", config)
         save_file(_weights(model, dtype), new / "model.safetensors")
         lm.tokenizer.save(new / "tokenizer.json")
-        _write_json(new / "generation_config.json", lm.generation_config.to_dict())
+        if hasattr(lm, "generation_config"):
+            _write_json(new / "generation_config.json", lm.generation_config.to_dict())
         card = card or CARD.format(
             name=folder.name,
             type=type(model).__name__,
             parameters=model.count_params(),
             version=keraslm.__version__,
+            task=TASKS[type(lm).__name__][0],
+            call=TASKS[type(lm).__name__][1],
         )
         (new / "README.md").write_text(card, encoding="utf-8")
     return folder
@@ -79,7 +91,8 @@ def read(folder, dtype=None):
         dtype: dtype policy of the model; default, as saved.
 
     Returns:
-        the model, the `Tokenizer` and the `GenerationConfig`.
+        the name of the task, the model, the `Tokenizer`, and the task's settings as a dict (of a
+        `TextGenerator` its `GenerationConfig`, as ``generation_config``).
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -87,13 +100,14 @@ def read(folder, dtype=None):
     """
     import keraslm.models
 
-    for name in FILES:
+    config = _read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    needed = FILES if config.get("task", "TextGenerator") == "TextGenerator" else FILES[:3]
+    for name in needed:
         if not (folder / name).is_file():
             raise FileNotFoundError(
                 f"{folder} is not a whole bundle: {name} is missing. Save the model again with "
                 "lm.save(folder)."
             )
-    config = _read_json(folder / "config.json")
     version = config.get("format_version")
     if not isinstance(version, int) or "model" not in config:
         raise ValueError(f"{folder / 'config.json'} was not written by keraslm.")
@@ -102,8 +116,8 @@ def read(folder, dtype=None):
             f"{folder} has format {version}; this keraslm reads up to {FORMAT_VERSION}. "
             "Upgrade keraslm."
         )
-    kind = config["model"].get("class")
-    if config.get("task") != "TextGenerator" or kind != "GPT":
+    task, kind = config.get("task"), config["model"].get("class")
+    if task not in TASKS or kind not in MODELS:
         raise ValueError(
             f"{folder} holds a {config.get('task')} with a {kind}, which this keraslm does not "
             "know. Upgrade keraslm."
@@ -112,12 +126,15 @@ def read(folder, dtype=None):
     if dtype is not None:
         fields["dtype"] = dtype
     try:
-        model = keraslm.models.GPT.from_config(fields)
+        model = getattr(keraslm.models, kind).from_config(fields)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'config.json'} is damaged: {error}") from error
     _load_weights(model, folder / "model.safetensors")
-    settings = _read_json(folder / "generation_config.json")
-    return model, Tokenizer.load(folder), GenerationConfig().replace(**settings)
+    settings = dict(config.get("settings") or {})
+    if task == "TextGenerator":
+        stored = _read_json(folder / "generation_config.json")
+        settings = {"generation_config": GenerationConfig().replace(**stored)}
+    return task, model, Tokenizer.load(folder), settings
 
 
 def _architecture(model):

@@ -1,34 +1,178 @@
-"""The third door: something on disk."""
+"""The third door: something on disk, or on Hugging Face's hub."""
 
+import json
 from pathlib import Path
 
-from keraslm.tasks.bundle import read
+from keraslm.tasks import bundle, encoders
 from keraslm.tasks.text_generator import TextGenerator
 
+HUB_FILES = ("*.json", "*.txt", "*.safetensors", "*/config.json")
 
-def from_pretrained(path, dtype=None) -> TextGenerator:
-    """Load a bundle: a task, whose ``.model`` is the network.
+
+def from_pretrained(path, dtype=None, *, revision=None, offline=False):
+    """Load a task, whose ``.model`` is the network.
+
+    What comes back fits what is there: a decoder gives a `TextGenerator`, an encoder with a
+    masked-LM head a `FillMask`, with a classifier head a `TextClassifier`, and without one a
+    `SentenceEncoder`.
 
     Args:
-        path: the folder; ``"demo"`` names the small model that is installed with keraslm.
-        dtype: dtype policy of the model, such as ``"mixed_bfloat16"``; default, as saved.
+        path: the folder of a bundle; ``"demo"``, the small model that is installed with keraslm; a
+            folder that `transformers` or sentence-transformers saved; or a name on Hugging Face's
+            hub, such as ``"openai-community/gpt2"``, which is downloaded once.
+        dtype: dtype policy of the model, such as ``"mixed_bfloat16"``; default, as saved, or
+            float32 for a checkpoint of Hugging Face's.
+        revision: of a name on the hub: branch, tag or commit.
+        offline: of a name on the hub: only what was downloaded before.
 
     Raises:
-        FileNotFoundError: no such folder, or a file is missing in it.
-        ValueError: a file is corrupt, or was written by a newer keraslm.
+        FileNotFoundError: no such folder or name, or a file is missing in it.
+        ValueError: a file is corrupt, was written by a newer keraslm, or describes an architecture
+            that keraslm does not have.
 
     Example:
         >>> lm = keraslm.from_pretrained("demo")
         >>> lm.generate("The city of", max_new_tokens=10)
     """
-    return TextGenerator(*read(_find(path), dtype))
+    folder = _find(path, revision, offline)
+    if _is_hugging_face(folder):
+        return _from_hugging_face(folder, dtype)
+    name, model, tokenizer, settings = bundle.read(folder, dtype)
+    task = TextGenerator if name == "TextGenerator" else getattr(encoders, name)
+    return task(model, tokenizer, **settings)
 
 
-def _find(path):
+def _find(path, revision, offline):
     folder = Path(path)
     if folder.is_dir():
         return folder
     packaged = Path(__file__).parent.parent / "pretrained" / str(path)
     if len(Path(path).parts) == 1 and packaged.is_dir():
         return packaged
-    raise FileNotFoundError(f"No model at {path}. Give the folder of a bundle, or 'demo'.")
+    if not _is_hub_name(str(path)):
+        raise FileNotFoundError(
+            f"No model at {path}. Give the folder of a bundle or of a Hugging Face model, a name "
+            "on the hub such as 'openai-community/gpt2', or 'demo'."
+        )
+    return _download(str(path), revision, offline)
+
+
+def _is_hub_name(path):
+    """``owner/name``; everything else is meant as a folder."""
+    parts = path.split("/")
+    return len(parts) == 2 and all(parts) and not path.startswith((".", "~")) and "\\" not in path
+
+
+def _download(name, revision, offline):
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise ImportError(
+            f"{name} is no folder; a name on the hub needs huggingface_hub. Run: pip install "
+            "huggingface_hub"
+        ) from error
+    try:
+        return Path(
+            snapshot_download(
+                name, revision=revision, local_files_only=offline, allow_patterns=list(HUB_FILES)
+            )
+        )
+    except Exception as error:  # the hub has a class of its own for every case
+        where = "among the downloads" if offline else "on the hub"
+        raise FileNotFoundError(
+            f"No folder {name}, and no such model {where}: {str(error).splitlines()[0]}"
+        ) from error
+
+
+# === Hugging Face's folders ===
+
+
+def _is_hugging_face(folder):
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and "model_type" in config and "format_version" not in config
+
+
+def _from_hugging_face(folder, dtype):
+    from keraslm.interop.huggingface import load_huggingface, read_json
+
+    pooling = _pooling(folder)
+    model = load_huggingface(folder, head=None if pooling else "auto", dtype=dtype)
+    tokenizer = _tokenizer(folder, model)
+    config = read_json(folder / "config.json")
+    if hasattr(model, "step"):
+        return TextGenerator(model, tokenizer, _generation_config(folder, config))
+    if model.head == "masked_lm":
+        return encoders.FillMask(model, tokenizer)
+    if model.head == "classifier":
+        names = config.get("id2label") or {}
+        labels = [names.get(str(i), str(i)) for i in range(model.num_classes)]
+        return encoders.TextClassifier(model, tokenizer, labels)
+    return encoders.SentenceEncoder(model, tokenizer, **(pooling or {}))
+
+
+def _generation_config(folder, config):
+    """The stop tokens."""
+    from keraslm.generation.config import GenerationConfig
+    from keraslm.interop.huggingface import read_json
+
+    file = folder / "generation_config.json"
+    settings = read_json(file) if file.is_file() else {}
+    stop = settings.get("eos_token_id", config.get("eos_token_id"))
+    stop = () if stop is None else (stop,) if isinstance(stop, int) else tuple(stop)
+    return GenerationConfig(stop_ids=stop)
+
+
+def _pooling(folder):
+    """Settings of a `SentenceEncoder`, if sentence-transformers saved the folder."""
+    from keraslm.interop.huggingface import read_json
+
+    if not (folder / "modules.json").is_file():
+        return None
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    kinds = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in modules}
+    unknown = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
+    if unknown:
+        raise ValueError(f"{folder / 'modules.json'} has a module {unknown[0]}, which is unknown.")
+    settings = {"normalize": "Normalize" in kinds}
+    if "Pooling" in kinds:
+        if Path(kinds["Pooling"]).name != kinds["Pooling"]:
+            raise ValueError(f"{folder / 'modules.json'} names a path outside its folder.")
+        pooling = read_json(folder / kinds["Pooling"] / "config.json")
+        ways = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
+        chosen = [ours for ours, theirs in ways.items() if pooling.get(f"pooling_mode_{theirs}")]
+        if len(chosen) != 1:
+            raise ValueError(
+                f"{folder / kinds['Pooling']} pools in a way that is unknown: {pooling}. Known are "
+                f"one of {', '.join(ways)}."
+            )
+        settings["pooling"] = chosen[0]
+    return settings
+
+
+def _tokenizer(folder, model):
+    """The tokenizer, or None where there are no files of one."""
+    from keraslm.interop.huggingface import read_json
+    from keraslm.tokenizers.tokenizer import Tokenizer
+
+    settings = folder / "tokenizer_config.json"
+    settings = read_json(settings) if settings.is_file() else {}
+    if (folder / "tokenizer.json").is_file():
+        tokenizer = Tokenizer.load(folder)
+        tokenizer.engine.no_padding()  # tasks pad and cut themselves
+        tokenizer.engine.no_truncation()
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        tokenizer = Tokenizer.from_gpt2_files(folder / "vocab.json", folder / "merges.txt")
+    elif (folder / "vocab.txt").is_file():
+        lowercase = settings.get("do_lower_case", True)
+        tokenizer = Tokenizer.from_bert_vocab(folder / "vocab.txt", lowercase)
+    else:
+        return None
+    if tokenizer.vocab_size > model.vocab_size:
+        raise ValueError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the model "
+            f"{model.vocab_size}. They do not belong together."
+        )
+    return tokenizer

@@ -27,12 +27,22 @@ class Score(NamedTuple):
         return math.exp(-self.total / len(self.log_probs))
 
 
+def check_tokenizer(task):
+    """Raise a ValueError if a task has no tokenizer."""
+    if task.tokenizer is None:
+        raise ValueError(
+            "There is no tokenizer: the folder has no tokenizer files. Use .model on ids, or give "
+            "one: task.tokenizer = keraslm.tokenizers.Tokenizer.load(path)."
+        )
+
+
 class TextGenerator:
     """A language model that takes and gives text.
 
     Args:
         model: a `keraslm.models.GPT`, or another model with ``init_cache`` and ``step``.
-        tokenizer: a `keraslm.tokenizers.Tokenizer`.
+        tokenizer: a `keraslm.tokenizers.Tokenizer`; ``None``, and only ``.model`` and
+            ``.generator`` work.
         generation_config: default settings of `generate`.
         jit_compile: compile generation with XLA; see `keraslm.generation.Generator`.
 
@@ -44,7 +54,7 @@ class TextGenerator:
 
     def __init__(self, model, tokenizer, generation_config=None, *, jit_compile=False):
         self.generator = Generator(model, jit_compile=jit_compile)
-        if tokenizer.vocab_size > model.vocab_size:
+        if tokenizer is not None and tokenizer.vocab_size > model.vocab_size:
             raise ValueError(
                 f"The tokenizer has {tokenizer.vocab_size} tokens, the model "
                 f"{model.vocab_size}. Build the model with vocab_size=tokenizer.vocab_size."
@@ -52,7 +62,8 @@ class TextGenerator:
         self.model = model
         self.tokenizer = tokenizer
         if generation_config is None:
-            stop = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
+            eos = None if tokenizer is None else tokenizer.eos_id
+            stop = () if eos is None else (eos,)
             generation_config = GenerationConfig(stop_ids=stop)
         self.generation_config = generation_config
 
@@ -183,6 +194,7 @@ class TextGenerator:
         A text is scored after the token that starts texts, if the tokenizer has one.
         """
         ids = self._prompt_ids([text])[0]
+        check_tokenizer(self)
         start = self.tokenizer.bos_id
         if start is not None and ids[0] != start:
             ids = [start, *ids]
@@ -203,6 +215,7 @@ class TextGenerator:
         from keraslm.data.packing import encode_documents, pack
         from keraslm.training.evaluation import evaluate
 
+        check_tokenizer(self)
         stream = encode_documents(texts, self.tokenizer)
         length = min(length or self.model.max_length, max(1, stream.num_tokens - 1))
         rows = pack(stream, length=length).dataset(batch_size, shuffle=False)
@@ -271,6 +284,7 @@ class TextGenerator:
 
         if isinstance(texts, PackedTokens):
             return texts
+        check_tokenizer(self)
         stream = encode_documents(texts, self.tokenizer)
         return pack(stream, length=length or self.model.max_length)
 
@@ -285,6 +299,7 @@ class TextGenerator:
     def _prompt_ids(self, texts):
         if not texts:
             raise ValueError("There is no prompt: give a text or a list of texts.")
+        check_tokenizer(self)
         prompts = [self.tokenizer.encode(text) for text in texts]
         start = self.tokenizer.bos_id
         for i, ids in enumerate(prompts):

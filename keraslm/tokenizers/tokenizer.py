@@ -165,7 +165,10 @@ class Tokenizer:
     @property
     def vocabulary(self) -> list[str]:
         """The tokens as the engine spells them, by id."""
-        return [self.engine.id_to_token(i) or "" for i in range(self.vocab_size)]
+        return [
+            self.engine.id_to_token(i) or ""
+            for i in range(1 + max(self.engine.get_vocab().values(), default=-1))
+        ]
 
     @property
     def kind(self) -> str:
@@ -190,6 +193,13 @@ class Tokenizer:
             raise ValueError(f"role must be one of {sorted(SPECIAL_ROLES)}; received {role!r}.")
         ids = (self.engine.token_to_id(name) for name in SPECIAL_ROLES[role])
         return next((i for i in ids if i is not None), None)
+
+    def added_tokens(self) -> tuple[list[int], list[int]]:
+        """Ids of the special tokens put before and after a text with ``add_special_tokens``."""
+        encoding = self.engine.encode("a", add_special_tokens=True)
+        mask = encoding.special_tokens_mask
+        first, rest = mask.index(0), mask[::-1].index(0)
+        return encoding.ids[:first], encoding.ids[len(encoding.ids) - rest :]
 
     @property
     def pad_id(self) -> int | None:

@@ -79,7 +79,7 @@ def _edit(bundle, **changes):
         (lambda b: (b / "tokenizer.json").write_text("{}"), "not a readable tokenizer.json"),
         (lambda b: (b / "config.json").write_text("{"), "config.json is damaged"),
         (lambda b: (b / "config.json").write_text("[1]"), "holds no object"),
-        (lambda b: (b / "config.json").write_text('{"model_type": "gpt2"}'), "not written by"),
+        (lambda b: (b / "config.json").write_text('{"some": "thing"}'), "not written by"),
         (lambda b: _edit(b, format_version=99), "format 99; this keraslm reads up to 1"),
         (lambda b: _edit(b, task="Oracle"), "holds a Oracle"),
         (lambda b: _edit(b, model={"class": "GPT", "config": {"evil": 1}}), "is damaged"),

@@ -1,0 +1,310 @@
+"""What a SavedModel can be asked, on text and on token ids beside it.
+
+A decoder generates and scores. An encoder embeds (`BERT` without a head or with the pooled one)
+or classifies; every other head gives its logits, from token ids only.
+"""
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from keraslm.export.signatures import NOT_EXPORTED
+from keraslm.generation.sampling import Settings
+from keraslm.tokenizers.graph import GraphTokenizer
+
+TEXT = tf.TensorSpec((None,), tf.string, "text")
+IDS = tf.TensorSpec((None, None), tf.int32, "token_ids")
+SETTINGS = {
+    "max_new_tokens": tf.int32,
+    "temperature": tf.float32,
+    "top_k": tf.int32,
+    "top_p": tf.float32,
+    "seed": tf.int32,
+}
+
+
+class Endpoint(NamedTuple):
+    """A concrete function, and its inputs and outputs in words, for the README."""
+
+    function: Any
+    inputs: str
+    outputs: str
+
+
+class Encoder(NamedTuple):
+    """An encoder, with what its endpoints on text need.
+
+    Args:
+        model: a `keraslm.models.BERT` in float32.
+        tokenizer: a `keraslm.tokenizers.Tokenizer`.
+        labels: names of the classes; default their numbers.
+        length: most tokens of a text, the special ones included.
+    """
+
+    model: Any
+    tokenizer: Any = None
+    labels: list[str] | None = None
+    length: int | None = None
+
+
+# Words for the README.
+_TEXT = "`text` string (batch,)"
+_IDS = "`token_ids` int32 (batch, seq)"
+_SETTINGS = (
+    "`max_new_tokens` int32 (), `temperature` float32 () (0: greedy), `top_k` int32 (), "
+    "`top_p` float32 (), `seed` int32 ()"
+)
+_OTHER_INPUTS = {
+    "padding_mask": "`padding_mask` bool (batch, seq), True for real tokens; padding is on the "
+    "right",
+    "token_types": "`token_types` int32 (batch, seq), 0 for a first text, 1 for a second",
+}
+
+
+# === Decoders ===
+
+
+def decoder_endpoints(lm):
+    """The endpoints of a text generator.
+
+    Args:
+        lm: a `keraslm.tasks.TextGenerator` in float32.
+
+    Returns:
+        `Endpoint` by name: ``serving_default``, ``generate``, ``score`` on text, ``generate_ids``,
+        ``logits`` on token ids.
+    """
+    model, config, start = lm.model, lm.generation_config, lm.tokenizer.bos_id
+    twin = GraphTokenizer(lm.tokenizer)
+    settings = {name: tf.TensorSpec((), dtype, name) for name, dtype in SETTINGS.items()}
+    padding = tf.TensorSpec((None,), tf.int32, "num_padding")
+
+    # Traced once, so that what several endpoints share is stored once.
+    encode = tf.function(twin.encode, autograph=False)
+
+    def new_tokens(token_ids, num_padding, max_new_tokens, **sampling):
+        settings = Settings(
+            min_p=config.min_p or 0.0, repetition_penalty=config.repetition_penalty, **sampling
+        )
+        return lm.generator.generate_in_graph(
+            token_ids, num_padding, max_new_tokens, config.stop_ids, settings
+        )
+
+    new_tokens = _traced(new_tokens, token_ids=IDS, num_padding=padding, **settings)
+
+    def logits(token_ids):
+        ids = checked_ids(token_ids, model)
+        shape = tf.shape(ids)
+        return {"logits": model.step(ids, model.init_cache(shape[0], shape[1]), 0)[0]}
+
+    logits = _traced(logits, token_ids=IDS)
+
+    def generate(text, **settings):
+        ids, pad = left_padded(encode(text), start)
+        new = new_tokens(token_ids=ids, num_padding=pad, **settings)
+        return {"text": tf.strings.join([text, twin.decode(new)])}
+
+    generate = _traced(generate, text=TEXT, **settings)
+
+    def default(text):
+        return generate(text=text, **_default_settings(config, model.vocab_size))
+
+    def generate_ids(token_ids, **given):
+        new = new_tokens(token_ids=checked_ids(token_ids, model), **given)
+        return {"token_ids": new.to_tensor(), "num_tokens": tf.cast(new.row_lengths(), tf.int32)}
+
+    def score(text):
+        rows = encode(text)
+        rows = rows if start is None else _after(start, rows)
+        ids = _right_padded(rows, 0)
+        count = tf.maximum(tf.cast(rows.row_lengths(), tf.int32) - 1, 0)
+        log_probs = tf.nn.log_softmax(logits(token_ids=ids)["logits"][:, :-1])
+        log_probs = tf.gather(log_probs, ids[:, 1:], batch_dims=2)
+        real = tf.sequence_mask(count, tf.shape(log_probs)[1])
+        log_probs = tf.where(real, log_probs, 0.0)
+        total = tf.reduce_sum(log_probs, axis=1)
+        return {"log_probs": log_probs, "total": total, "num_tokens": count}
+
+    longer = "`text` string (batch,): prompt and continuation"
+    return {
+        "serving_default": Endpoint(_traced(default, text=TEXT), _TEXT, longer),
+        "generate": Endpoint(generate, f"{_TEXT}, {_SETTINGS}", longer),
+        "score": Endpoint(
+            _traced(score, text=TEXT),
+            _TEXT,
+            "`log_probs` float32 (batch, tokens - 1): natural log-probability of each token but "
+            "the first, then 0; `total` float32 (batch,), their sum; `num_tokens` int32 (batch,), "
+            "how many there are. exp(-total / num_tokens) is the perplexity",
+        ),
+        "generate_ids": Endpoint(
+            _traced(generate_ids, token_ids=IDS, num_padding=padding, **settings),
+            f"{_IDS}, padded on the left; `num_padding` int32 (batch,), how much; {_SETTINGS}",
+            "`token_ids` int32 (batch, new), the continuation, then 0; `num_tokens` int32 "
+            "(batch,), how many there are",
+        ),
+        "logits": Endpoint(
+            logits,
+            f"{_IDS}; padding is on the right and needs no mask",
+            f"`logits` float32 (batch, seq, {model.vocab_size})",
+        ),
+    }
+
+
+def _default_settings(config, vocab_size):
+    temperature = config.temperature if config.temperature is not None else 1.0
+    values = {
+        "max_new_tokens": config.max_new_tokens,
+        "temperature": temperature if config.is_sampled else 0.0,
+        "top_k": min(config.top_k or vocab_size, vocab_size),
+        "top_p": config.top_p or 1.0,
+        "seed": (config.seed or 0) % (2**31 - 1),
+    }
+    return {name: tf.constant(values[name], dtype) for name, dtype in SETTINGS.items()}
+
+
+def left_padded(ragged, start):
+    """Ids int32 ``(batch, longest)`` padded on the left, and how much, int32 ``(batch,)``.
+
+    An empty row becomes the token that starts a text.
+    """
+    dense, lengths = ragged.to_tensor(), ragged.row_lengths()
+    reversed_rows = tf.reverse(tf.reverse_sequence(dense, lengths, seq_axis=1), [1])
+    lengths = tf.cast(lengths, tf.int32)
+    empty = lengths == 0
+    longest = tf.maximum(tf.reduce_max(lengths), 1)
+    ids = tf.pad(reversed_rows, [[0, 0], [longest - tf.shape(reversed_rows)[1], 0]])
+    last = tf.where(empty, 0 if start is None else start, ids[:, -1])
+    ids = tf.concat([ids[:, :-1], last[:, tf.newaxis]], axis=1)
+    return ids, longest - tf.maximum(lengths, 1)
+
+
+def _after(start, rows):
+    """Ragged rows, with ``start`` before those that do not begin with it."""
+    begins = tf.reduce_any(rows[:, :1] == start, axis=1)
+    starts = tf.fill([rows.nrows(), 1], start)
+    return tf.concat([tf.ragged.boolean_mask(starts, ~begins[:, tf.newaxis]), rows], axis=1)
+
+
+# === Encoders ===
+
+
+def encoder_endpoints(encoder):
+    """The endpoints of an `Encoder`.
+
+    Returns:
+        `Endpoint` by name: ``embed`` and ``embed_ids``, or ``classify`` and ``classify_ids``, or
+        ``logits``; ``serving_default`` is the first of them.
+    """
+    model = encoder.model
+    name, answer, outputs = _answer(model, encoder.labels)
+    types = {key: tf.int32 for key in model.input_names if key not in NOT_EXPORTED}
+    types["padding_mask"] = tf.bool
+    specs = {key: tf.TensorSpec((None, None), dtype, key) for key, dtype in types.items()}
+
+    def on_ids(**inputs):
+        inputs["token_ids"] = checked_ids(inputs["token_ids"], model)
+        y = tf.cast(model(inputs, training=False), tf.float32)
+        return answer(y, inputs["padding_mask"])
+
+    words = "; ".join([_IDS, *(_OTHER_INPUTS[key] for key in specs if key in _OTHER_INPUTS)])
+    ids = Endpoint(_traced(on_ids, **specs), words, outputs)
+    if name == "logits":
+        return {"serving_default": ids, "logits": ids}
+    encode = _special_encoder(encoder.tokenizer, encoder.length)
+
+    def on_text(text):
+        token_ids, padding_mask = encode(text)
+        zeros = {key: tf.zeros_like(token_ids) for key in specs}
+        given = {"token_ids": token_ids, "padding_mask": padding_mask}
+        return ids.function(**{**zeros, **given})
+
+    text = Endpoint(_traced(on_text, text=TEXT), _TEXT, outputs)
+    return {"serving_default": text, name: text, f"{name}_ids": ids}
+
+
+def is_on_text(model):
+    """Whether an encoder has an endpoint on text."""
+    return model.head in (None, "pooled", "classifier")
+
+
+def _answer(model, labels):
+    """Name of the endpoint, what it makes of the model's output, and that in words."""
+    width = model.transformer_config.d_model
+    if model.head is None:
+        return "embed", _mean, f"`embedding` float32 (batch, {width}): mean over the real tokens"
+    if model.head == "pooled":
+        words = f"`embedding` float32 (batch, {width}): the pooled first token"
+        return "embed", lambda y, mask: {"embedding": y}, words
+    if model.head == "classifier":
+        names = tf.constant(labels or [str(i) for i in range(model.num_classes)])
+
+        def classes(y, mask):
+            label = tf.gather(names, tf.argmax(y, axis=-1))
+            return {"probabilities": tf.nn.softmax(y), "label": label}
+
+        words = (
+            f"`probabilities` float32 (batch, {model.num_classes}); `label` string (batch,), the "
+            "likeliest class"
+        )
+        return "classify", classes, words
+    last = model.outputs[0].shape[-1]
+    shape = f"(batch, {last})" if model.head == "next_sentence" else f"(batch, seq, {last})"
+    return "logits", lambda y, mask: {"logits": y}, f"`logits` float32 {shape}"
+
+
+def _mean(hidden, mask):
+    """Mean of hidden states ``(batch, seq, d_model)`` over the tokens that are real."""
+    real = tf.cast(mask, tf.float32)[..., tf.newaxis]
+    count = tf.maximum(tf.reduce_sum(real, axis=1), 1.0)
+    return {"embedding": tf.reduce_sum(hidden * real, axis=1) / count}
+
+
+def _special_encoder(tokenizer, length):
+    """From text to ids and mask, with the special tokens that the tokenizer adds.
+
+    A longer text is cut between them. Where none are added, an empty text is one token: the one
+    that starts texts, or id 0.
+    """
+    twin = GraphTokenizer(tokenizer)
+    before, after = tokenizer.added_tokens()
+    room = length - len(before) - len(after)
+    fill = tokenizer.bos_id or 0
+
+    def encode(text):
+        rows = twin.encode(text)[:, :room]
+        around = [tf.tile(tf.constant([x], tf.int32), [rows.nrows(), 1]) for x in (before, after)]
+        rows = tf.concat([around[0], rows, around[1]], axis=1)
+        ids = _right_padded(rows, fill)
+        lengths = tf.maximum(rows.row_lengths(), 1)
+        return ids, tf.sequence_mask(lengths, tf.shape(ids)[1])
+
+    return encode
+
+
+# === Both ===
+
+
+def _traced(function, **specs):
+    return tf.function(function, autograph=False).get_concrete_function(**specs)
+
+
+def _right_padded(rows, fill):
+    """Ragged rows as int32 ``(batch, longest)``, one column at least."""
+    ids = rows.to_tensor(fill)
+    missing = tf.maximum(1 - tf.shape(ids)[1], 0)
+    return tf.pad(ids, [[0, 0], [0, missing]], constant_values=fill)
+
+
+def checked_ids(token_ids, model):
+    """The ids, if they are tokens of the model and no more than its context holds."""
+    length, size = model.max_length, model.vocab_size
+    checks = [
+        tf.debugging.assert_positive(tf.size(token_ids), "token_ids is empty."),
+        tf.debugging.assert_less_equal(
+            tf.shape(token_ids)[1], length, f"More tokens than the context of {length}."
+        ),
+        tf.debugging.assert_non_negative(token_ids, f"token_ids must be from 0 to {size - 1}."),
+        tf.debugging.assert_less(token_ids, size, f"token_ids must be from 0 to {size - 1}."),
+    ]
+    with tf.control_dependencies(checks):
+        return tf.identity(token_ids)

@@ -1,0 +1,76 @@
+"""Reading and writing the tensors of a safetensors checkpoint, one at a time."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+INDEX = "model.safetensors.index.json"
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5")
+
+
+class Checkpoint:
+    """The tensors in ``model.safetensors``, or in its shards.
+
+    Args:
+        folder: its ``Path``.
+
+    Raises:
+        FileNotFoundError: no such file, or a shard is missing.
+        ValueError: a damaged file, or one that leads out of the folder.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.file_of = {}
+        for file in self._files():
+            try:
+                with self._open(file) as tensors:
+                    self.file_of.update(dict.fromkeys(tensors.keys(), file))
+            except Exception as error:  # safetensors names what is wrong, in several classes
+                raise ValueError(f"{file} is damaged: {error}. Get it again.") from error
+
+    def _files(self):
+        single = self.folder / "model.safetensors"
+        if single.is_file():
+            return [single]
+        index = self.folder / INDEX
+        if not index.is_file():
+            pickle = next((n for n in PICKLES if (self.folder / n).is_file()), None)
+            if pickle is None:
+                raise FileNotFoundError(f"{self.folder} has no model.safetensors.")
+            raise ValueError(
+                f"{self.folder / pickle} is not read: loading a pickle can run any program. "
+                "Convert it where you trust it: transformers' model.save_pretrained(folder) "
+                "writes model.safetensors."
+            )
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ValueError(f"{index} is damaged: {error!r}.") from error
+        for name in sorted(names):
+            if not isinstance(name, str) or Path(name).name != name:
+                raise ValueError(f"{index} names a file outside its folder: {name!r}.")
+            if not (self.folder / name).is_file():
+                raise FileNotFoundError(f"{self.folder} lacks the shard {name}.")
+        return [self.folder / name for name in sorted(names)]
+
+    @staticmethod
+    def _open(file):
+        from safetensors import safe_open
+
+        return safe_open(file, framework="numpy")
+
+    def names(self):
+        """Names of all tensors."""
+        return set(self.file_of)
+
+    def read(self, names):
+        """Pairs of a name and its tensor, float32 for bfloat16 and float16, in any order."""
+        for file in sorted({self.file_of[name] for name in names}):
+            with self._open(file) as tensors:
+                for name in names:
+                    if self.file_of[name] == file:
+                        tensor = tensors.get_tensor(name)
+                        small = tensor.dtype.itemsize < 4 and tensor.dtype.kind not in "iub"
+                        yield name, tensor.astype(np.float32) if small else tensor

@@ -1,0 +1,349 @@
+"""A folder of Hugging Face's into one of our models, and back."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+from keraslm._files import replaced_folder
+from keraslm.interop.checkpoint import Checkpoint
+from keraslm.interop.families import ACTIVATIONS, FAMILIES
+
+IGNORED = ("position_ids", "rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
+
+
+def load_huggingface(folder, *, head="auto", dtype=None):
+    """Load a checkpoint that `transformers` saved.
+
+    Args:
+        folder: with ``config.json`` and ``model.safetensors``, or shards and their index.
+        head: of an encoder, as in `keraslm.models.BERT`; ``"auto"``: what ``architectures`` says.
+        dtype: dtype policy of the model, such as ``"bfloat16"``; default float32.
+
+    Returns:
+        a `keraslm.models.GPT` or `BERT`.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: an unknown ``model_type``, a config that cannot be, or tensors that do not fit.
+
+    Example:
+        >>> gpt = keraslm.interop.load_huggingface("gpt2")
+    """
+    folder = Path(folder)
+    config = read_json(folder / "config.json")
+    family = family_of(config, folder / "config.json")
+    builder, fields = _builder(family), _fields(family, config, folder / "config.json")
+    checkpoint = Checkpoint(folder)
+    if family.builder == "BERT":
+        head = _head(family, config) if head == "auto" else head
+        fields["head"] = None if head is None else head.partition("-")[0]
+        classes = 2 if head == "token_classifier-span" else len(config.get("id2label") or "ab")
+        is_classifier = fields["head"] in ("classifier", "token_classifier")
+        fields["num_classes"] = classes if is_classifier else None
+    else:
+        head = None
+    try:
+        model = builder(**fields, **family.options, dtype=dtype)
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'} describes no model: {error}") from error
+    _assign(model, family, head, checkpoint, folder)
+    model.huggingface_family = config["model_type"], head  # for saving it as what it was
+    return model
+
+
+def family_of(config, where):
+    """The `Family` of a ``config.json``.
+
+    Raises:
+        ValueError: an unknown one.
+    """
+    kind = config.get("model_type")
+    if kind not in FAMILIES:
+        raise ValueError(
+            f"{where} has model_type={kind!r}; known are {', '.join(FAMILIES)}. A family is a "
+            "table: see docs/huggingface.md on how to add one."
+        )
+    return FAMILIES[kind]
+
+
+def _builder(family):
+    from keraslm import models
+
+    return getattr(models, family.builder)
+
+
+# === config.json ===
+
+
+def _fields(family, config, where):
+    """Our fields."""
+    merged = {**family.defaults, **config}
+    fields = dict(family.constants)
+    for ours, theirs in family.fields.items():
+        if theirs not in merged:
+            raise ValueError(f"{where} lacks {theirs}.")
+        fields[ours] = merged[theirs]
+    if fields["activation"] not in ACTIVATIONS:
+        raise ValueError(
+            f"{where} has the activation {fields['activation']!r}; known are "
+            f"{', '.join(ACTIVATIONS)}."
+        )
+    fields["activation"] = ACTIVATIONS[fields["activation"]]
+    rate = fields.get("dropout", 0.0)
+    numbers = [v for v in fields.values() if isinstance(v, float)]
+    if not all(map(math.isfinite, numbers)) or not 0 <= rate < 1:
+        raise ValueError(f"{where} has a number that cannot be: {merged}.")
+    skip = next((row.skip for row in family.rows if row.skip), 0)
+    fields["max_length"] = fields["max_length"] - skip
+    if fields.get("positions") == "rotary":
+        _add_rotary(fields, config)
+    if config.get("use_sliding_window") is False:
+        fields.pop("window", None)
+    return fields
+
+
+def _add_rotary(fields, config):
+    """Transformers 5 writes ``rope_parameters``, earlier ones ``rope_theta``, ``rope_scaling``."""
+    parameters = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    fields["rotary_base"] = float(
+        parameters.pop("rope_theta", None) or config.get("rope_theta") or 10000.0
+    )
+    kind = parameters.get("rope_type", parameters.get("type", "default"))
+    if kind != "default":
+        parameters.setdefault(
+            "original_max_position_embeddings", config.get("max_position_embeddings")
+        )
+        fields["rotary_scaling"] = parameters
+
+
+def _head(family, config):
+    """The head that ``architectures`` names, as in `Family.heads`."""
+    architecture = (config.get("architectures") or [""])[0]
+    for head, (name, _) in family.heads.items():
+        if name == architecture and head != "pooled":
+            return head
+    if architecture.endswith("ForPreTraining"):
+        return "masked_lm"
+    if not architecture or architecture.endswith("Model"):
+        return None
+    known = sorted({name for name, _ in family.heads.values()})
+    raise ValueError(f"architectures has {architecture!r}; known are {', '.join(known)}.")
+
+
+# === Tensors ===
+
+
+def rows_of(model, family, head, prefix):
+    """The table with every block spelled out: pairs of a list of our paths and a `Row`."""
+    trunk = [row._replace(theirs=prefix + row.theirs) for row in family.rows]
+    heads = [
+        row._replace(theirs=row.theirs.replace("{prefix}", prefix)) for row in family.heads[head][1]
+    ]
+    found = []
+    for row in (*trunk, *heads):
+        if row.ours == "head/kernel" and model.transformer_config.tied:
+            continue
+        blocks = range(model.transformer_config.num_layers) if "{i}" in row.ours else (0,)
+        for i in blocks:
+            ours = row.ours.replace("{i}", str(i)).split(" + ")
+            found.append((ours, row._replace(theirs=row.theirs.replace("{i}", str(i)))))
+    return found
+
+
+def weights_of(model):
+    """Weights by path, without the model's own name in front."""
+    prefix = f"{model.name}/"
+    return {weight.path.removeprefix(prefix): weight for weight in model.weights}
+
+
+def _assign(model, family, head, checkpoint, folder):
+    names, weights = checkpoint.names(), weights_of(model)
+    prefix = family.prefix if any(n.startswith(family.prefix) for n in names) else ""
+    by_name = {
+        _renamed(row.theirs, names): (ours, row)
+        for ours, row in rows_of(model, family, head, prefix)
+    }
+    missing = sorted(set(by_name) - names)
+    if missing:
+        raise ValueError(
+            f"{folder} lacks {len(missing)} tensors that the model needs, such as {missing[0]!r}."
+        )
+    blocks = [name.split("{i}")[0] for name in (row.theirs for row in family.rows) if "{i}" in name]
+    extra = sorted(
+        name
+        for name in names - set(by_name)
+        if name.startswith(tuple(prefix + block for block in blocks)) and not name.endswith(IGNORED)
+    )
+    if extra:
+        raise ValueError(
+            f"{folder} has {len(extra)} tensors that the model does not have, such as "
+            f"{extra[0]!r}. config.json does not fit the weights."
+        )
+    for name, tensor in checkpoint.read(list(by_name)):
+        ours, row = by_name[name]
+        parts = np.split(tensor[row.skip :], len(ours), axis=-1)
+        for path, part in zip(ours, parts, strict=True):
+            part = part.T if row.turned else part
+            if part.shape != tuple(weights[path].shape):
+                raise ValueError(
+                    f"{folder}: the tensor {name!r} has shape {tensor.shape}; the model's {path!r} "
+                    f"is {tuple(weights[path].shape)}. config.json does not fit the weights."
+                )
+            weights[path].assign(part)
+
+
+def _renamed(name, names):
+    """The name as old checkpoints spell it: ``LayerNorm.gamma`` and ``beta``."""
+    old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+        "LayerNorm.bias", "LayerNorm.beta"
+    )
+    return old if name not in names and old in names else name
+
+
+# === Saving ===
+
+
+def save_huggingface(
+    model, folder, *, family=None, tokenizer=None, generation_config=None, labels=None
+):
+    """Save a model so that `transformers` loads it.
+
+    Args:
+        model: a `keraslm.models.GPT` or `BERT` whose shape one of the families has.
+        folder: replaced if it holds a checkpoint.
+        family: a ``model_type``; default the one it was loaded as, or the first that has its
+            shape.
+        tokenizer: a `keraslm.tokenizers.Tokenizer` to put beside it.
+        generation_config: a `keraslm.generation.GenerationConfig`, for the stop tokens.
+        labels: names of the classes of a classifier.
+
+    Returns:
+        the folder's ``Path``.
+
+    Raises:
+        ValueError: no family has this shape.
+
+    Example:
+        >>> keraslm.interop.save_huggingface(lm.model, "mine_hf", tokenizer=lm.tokenizer)
+    """
+    from safetensors.numpy import save_file
+
+    folder = Path(folder)
+    _check_target(folder)
+    head = getattr(model, "head", None)
+    kind, head = getattr(model, "huggingface_family", (None, head))
+    kind = family or kind or _family_for(model)
+    if kind not in FAMILIES:
+        raise ValueError(f"family must be one of {', '.join(FAMILIES)}; received {kind!r}.")
+    family = FAMILIES[kind]
+    if not _fits(model, family):
+        raise ValueError(f"family={kind!r} does not have the shape of this model.")
+    architecture = family.heads[head][0]
+    is_bare = family.builder == "BERT" and head in (None, "pooled")
+    prefix = "" if is_bare else family.prefix
+    weights = weights_of(model)
+    tensors = {}
+    for ours, row in rows_of(model, family, head, prefix):
+        parts = [np.asarray(weights[path].numpy(), "float32") for path in ours]
+        parts = [part.T if row.turned else part for part in parts]
+        value = np.concatenate(parts, axis=-1)
+        value = np.concatenate([np.zeros((row.skip, *value.shape[1:]), "float32"), value])
+        tensors[row.theirs] = np.ascontiguousarray(value)
+    config = _their_config(model, kind, family, architecture, tokenizer, labels)
+    with replaced_folder(folder) as new:
+        save_file(tensors, new / "model.safetensors", metadata={"format": "pt"})
+        (new / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        if tokenizer is not None:
+            tokenizer.save(new / "tokenizer.json")
+        if generation_config is not None and generation_config.stop_ids:
+            settings = {"eos_token_id": list(generation_config.stop_ids)}
+            text = json.dumps(settings, indent=2) + "\n"
+            (new / "generation_config.json").write_text(text, encoding="utf-8")
+    return folder
+
+
+def _check_target(folder):
+    found = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    other = found if "config.json" not in found else found & {"manifest.json", "web"}
+    if other:
+        raise ValueError(f"{folder} holds other files, such as {min(other)}. Give a new folder.")
+
+
+def _family_for(model):
+    """The first family that has the model's shape."""
+    kind = next((kind for kind, family in FAMILIES.items() if _fits(model, family)), None)
+    if kind is None:
+        raise ValueError(
+            f"No family of Hugging Face's has this shape: {', '.join(FAMILIES)} were tried. Its "
+            f"config is {model.transformer_config.to_dict()}."
+        )
+    return kind
+
+
+# Fields that every value of a family's may take, beside those in its table.
+FREE = {"rotary_base", "rotary_scaling", "initializer_range", "kernel_regularizer", "num_kv_heads",
+        "head_dim"}  # fmt: skip
+
+
+def _fits(model, family):
+    head = getattr(model, "head", None)
+    if family.builder != type(model).__name__ or head not in family.heads:
+        return False
+    if any(getattr(model, name) != value for name, value in family.options.items()):
+        return False
+    fields = model.transformer_config.to_dict()
+    default = _builder(family).make_config(
+        vocab_size=2, num_layers=1, d_model=8, num_heads=2, **family.constants
+    )
+    fixed = set(fields) - set(family.fields) - FREE
+    if any(fields[name] != getattr(default, name) for name in fixed):
+        return False
+    covered = {path for ours, _ in rows_of(model, family, head, "") for path in ours}
+    return covered == set(weights_of(model))
+
+
+def _their_config(model, kind, family, architecture, tokenizer, labels):
+    fields = model.transformer_config.to_dict()
+    back = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
+    config = {"model_type": kind, "architectures": [architecture], **family.extra}
+    for ours, theirs in family.fields.items():
+        config[theirs] = fields[ours]
+    key = family.fields["activation"]
+    config[key] = back[fields["activation"]]
+    skip = next((row.skip for row in family.rows if row.skip), 0)
+    config[family.fields["max_length"]] += skip
+    if fields["positions"] == "rotary":
+        scaling = fields["rotary_scaling"] or {"rope_type": "default"}
+        config["rope_parameters"] = {**scaling, "rope_theta": fields["rotary_base"]}
+    for name in ("attn_pdrop", "embd_pdrop", "attention_probs_dropout_prob", "attention_dropout"):
+        config[name] = fields["dropout"]
+    if kind == "roberta":
+        config["pad_token_id"] = 1
+    if getattr(model, "num_classes", None):
+        names = labels or [f"LABEL_{i}" for i in range(model.num_classes)]
+        config["id2label"] = {str(i): name for i, name in enumerate(names)}
+        config["label2id"] = {name: i for i, name in enumerate(names)}
+    if tokenizer is not None:
+        for role in ("bos", "eos", "pad", "cls", "sep", "mask"):
+            if (number := tokenizer.special_id(role)) is not None:
+                config[f"{role}_token_id"] = number
+    return config
+
+
+def read_json(file):
+    """An object from a JSON file.
+
+    Raises:
+        FileNotFoundError, ValueError: not there, or damaged.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"No file {file}.")
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{file} is damaged: it holds no object.")
+    return value

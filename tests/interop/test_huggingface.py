@@ -1,0 +1,243 @@
+"""Checkpoints beside Hugging Face's own implementation, tiny and random, and bad ones."""
+
+import json
+
+import numpy as np
+import pytest
+
+import keraslm
+from keraslm.interop import FAMILIES, load_huggingface, save_huggingface
+from keraslm.models import BERT, GPT
+
+VOCAB = 120
+SHAPES = {
+    "n_layer": dict(vocab_size=VOCAB, n_layer=2, n_embd=32, n_head=4, n_positions=48),
+    "num_hidden_layers": dict(vocab_size=VOCAB, num_hidden_layers=2, hidden_size=32,
+                              num_attention_heads=4, intermediate_size=56,
+                              max_position_embeddings=48),
+    "n_layers": dict(vocab_size=VOCAB, n_layers=2, dim=32, n_heads=4, hidden_dim=56,
+                     max_position_embeddings=48),
+}  # fmt: skip
+GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 16, "rope_theta": 1e4}  # fmt: skip
+CASES = [
+    ("gpt2", "GPT2LMHeadModel", {}),
+    ("gpt2", "GPT2LMHeadModel", {"activation_function": "gelu", "n_inner": 48}),
+    ("llama", "LlamaForCausalLM", {**GROUPED, "rope_parameters": LLAMA3}),
+    ("llama", "LlamaForCausalLM", {"tie_word_embeddings": True}),
+    ("mistral", "MistralForCausalLM", {**GROUPED, "sliding_window": 5}),
+    ("qwen2", "Qwen2ForCausalLM", {"num_key_value_heads": 2, "tie_word_embeddings": True}),
+    ("qwen3", "Qwen3ForCausalLM", GROUPED),
+    ("bert", "BertForMaskedLM", {}),
+    ("bert", "BertModel", {}),
+    ("bert", "BertForSequenceClassification", {"num_labels": 3}),
+    ("bert", "BertForTokenClassification", {"num_labels": 5}),
+    ("bert", "BertForQuestionAnswering", {}),
+    ("bert", "BertForNextSentencePrediction", {}),
+    ("roberta", "RobertaForMaskedLM", {"type_vocab_size": 1, "pad_token_id": 1}),
+    ("roberta", "RobertaForSequenceClassification", {"type_vocab_size": 1, "pad_token_id": 1}),
+    ("xlm-roberta", "XLMRobertaForMaskedLM", {"type_vocab_size": 1, "pad_token_id": 1}),
+    ("distilbert", "DistilBertForMaskedLM", {}),
+    ("distilbert", "DistilBertForSequenceClassification", {"num_labels": 3}),
+]
+
+
+@pytest.fixture(scope="module")
+def torch():
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    return pytest.importorskip("torch", reason="torch is not installed")
+
+
+def theirs(torch, kind, architecture, options):
+    """A model of `transformers` with random weights that are far from those of a new one."""
+    import transformers
+
+    torch.manual_seed(0)
+    config_class = getattr(transformers, architecture).config_class
+    key = {"gpt2": "n_layer", "distilbert": "n_layers"}.get(kind, "num_hidden_layers")
+    config = config_class(**{**SHAPES[key], **options})
+    model = getattr(transformers, architecture)(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def answers(torch, model, ids, mask):
+    """Logits of `transformers`, or hidden states."""
+    with torch.no_grad():
+        found = model(
+            input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask.astype("int64"))
+        )
+    if hasattr(found, "start_logits"):
+        return torch.stack([found.start_logits, found.end_logits], -1).numpy()
+    return (found.logits if hasattr(found, "logits") else found.last_hidden_state).numpy()
+
+
+def batch():
+    ids = np.random.default_rng(0).integers(3, VOCAB, (3, 20))
+    mask = np.arange(20) < np.array([[20], [7], [1]])
+    return np.where(mask, ids, 1), mask
+
+
+@pytest.mark.parametrize(("kind", "architecture", "options"), CASES)
+def test_the_same_numbers_and_back(torch, kind, architecture, options, tmp_path):
+    model = theirs(torch, kind, architecture, options)
+    model.save_pretrained(tmp_path / "theirs")
+    ours = load_huggingface(tmp_path / "theirs")
+    ids, mask = batch()
+    wanted = answers(torch, model, ids, mask)
+    inputs = {"token_ids": ids, "padding_mask": mask}
+    found = np.asarray(ours(inputs, training=False))
+    per_token = found.ndim == 3
+    off = np.abs(found - wanted)
+    assert (off[mask] if per_token else off).max() < 2e-4
+
+    save_huggingface(ours, tmp_path / "ours")
+    again = type(model).from_pretrained(tmp_path / "ours").eval()
+    off = np.abs(answers(torch, again, ids, mask) - wanted)
+    assert (off[mask] if per_token else off).max() < 2e-4
+
+
+def test_greedy_text(torch, tmp_path):
+    model = theirs(torch, "qwen3", "Qwen3ForCausalLM", GROUPED)
+    model.save_pretrained(tmp_path)
+    lm = keraslm.from_pretrained(tmp_path)
+    prompt = [5, 6, 7]
+    with torch.no_grad():
+        wanted = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=30,
+                                min_new_tokens=30, pad_token_id=0)  # fmt: skip
+    config = lm.generation_config.replace(max_new_tokens=30, stop_ids=())
+    assert lm.generator.generate([prompt], config)[0].ids == wanted[0, 3:].tolist()
+    with pytest.raises(ValueError, match="There is no tokenizer.*Use .model on ids"):
+        lm.generate("text")
+
+
+def test_shards_and_bfloat16(torch, tmp_path):
+    model = theirs(torch, "llama", "LlamaForCausalLM", GROUPED).to(torch.bfloat16)
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert (tmp_path / "model.safetensors.index.json").is_file()
+    ids, mask = batch()
+    found = np.asarray(load_huggingface(tmp_path)(ids[:1]))
+    wanted = answers(torch, model.float(), ids[:1], mask[:1])
+    assert np.abs(found - wanted).max() < 1e-3
+    assert load_huggingface(tmp_path, dtype="bfloat16").compute_dtype == "bfloat16"
+    shard = next(tmp_path.glob("model-00002*"))
+    shard.unlink()
+    with pytest.raises(FileNotFoundError, match=f"lacks the shard {shard.name}"):
+        load_huggingface(tmp_path)
+
+
+# === Without torch ===
+
+
+@pytest.fixture
+def folder(tmp_path):
+    gpt = GPT(40, 1, 16, 2, max_length=24)
+    return save_huggingface(gpt, tmp_path / "hf")
+
+
+def change(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    for key, value in changes.items():
+        config.pop(key) if value is None else config.update({key: value})
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: GPT(40, 2, 16, 2, max_length=24),
+        lambda: GPT(40, 2, 16, 2, positions="rotary", norm="rms", gated=True, activation="silu",
+                    use_bias=False, tied=False, num_kv_heads=1),
+        lambda: BERT(40, 2, 16, 2, head="masked_lm"),
+        lambda: BERT(40, 2, 16, 2, head="classifier", num_classes=3, token_types=0,
+                     pooler_activation="relu", norm_epsilon=1e-12),
+    ],
+)  # fmt: skip
+def test_our_models_come_back(model, tmp_path):
+    model = model()
+    for weight in model.weights:
+        weight.assign_add(0.1 * np.random.default_rng(0).normal(size=weight.shape))
+    back = load_huggingface(save_huggingface(model, tmp_path / "hf"))
+    ids = np.array([[5, 6, 7, 8]])
+    assert np.abs(np.asarray(back(ids)) - np.asarray(model(ids))).max() < 1e-5
+
+
+def test_a_shape_that_no_family_has(tmp_path):
+    with pytest.raises(ValueError, match="No family of Hugging Face's has this shape: gpt2, bert"):
+        save_huggingface(GPT(40, 1, 16, 2, positions="sinusoidal"), tmp_path / "hf")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "mamba"}, "model_type='mamba'; known are gpt2, bert.*A family is a table"),
+        ({"vocab_size": None}, "lacks vocab_size"),
+        ({"vocab_size": 41}, "wte.weight' has shape .40, 16.*config.json does not fit"),
+        ({"n_layer": 2}, "lacks 12 tensors that the model needs, such as 'transformer.h.1"),
+        ({"n_head": 3}, "describes no model: num_heads must divide"),
+        ({"n_embd": -16}, "describes no model: d_model must be a positive"),
+        ({"resid_pdrop": float("nan")}, "a number that cannot be"),
+        ({"activation_function": "swoosh"}, "the activation 'swoosh'; known are gelu"),
+    ],
+)
+def test_bad_configs(folder, changes, message):
+    change(folder, **changes)
+    with pytest.raises(ValueError, match=message):
+        load_huggingface(folder)
+
+
+def test_bad_files(folder, tmp_path):
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 800]}}).encode()
+    for content in (whole[:500], b"\xff" * 8 + whole[8:], b"", len(header).to_bytes(8, "little")
+                    + header + bytes(8)):  # fmt: skip
+        weights.write_bytes(content)
+        with pytest.raises(ValueError, match="is damaged"):
+            load_huggingface(folder)
+    weights.unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no model\.safetensors"):
+        load_huggingface(folder)
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(ValueError, match="loading a pickle can run any program.*save_pretrained"):
+        load_huggingface(folder)
+    index = {"weight_map": {"a": "../../secret.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="names a file outside its folder"):
+        load_huggingface(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="is damaged"):
+        load_huggingface(folder)
+
+
+def test_tokenizer_that_does_not_fit(folder, lm):
+    lm.tokenizer.save(folder / "tokenizer.json")
+    with pytest.raises(ValueError, match="the tokenizer has 600 tokens, the model 40"):
+        keraslm.from_pretrained(folder)
+
+
+def test_text_generator_both_ways(lm, tmp_path):
+    folder = save_huggingface(
+        lm.model, tmp_path / "hf", tokenizer=lm.tokenizer, generation_config=lm.generation_config
+    )
+    back = keraslm.from_pretrained(folder)
+    assert back.generate("The government", max_new_tokens=8) == lm.generate(
+        "The government", max_new_tokens=8
+    )
+    assert back.generation_config.stop_ids == lm.generation_config.stop_ids
+
+
+def test_names_on_the_hub(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(FileNotFoundError, match="No folder nobody/nothing.*among the downloads"):
+        keraslm.from_pretrained("nobody/nothing", offline=True)
+    with pytest.raises(FileNotFoundError, match="No model at no/such/folder"):
+        keraslm.from_pretrained("no/such/folder")
+
+
+def test_every_family_is_tried(torch):
+    assert {kind for kind, _, _ in CASES} == set(FAMILIES)
