@@ -33,23 +33,38 @@ def test_tokenizer_then_generate(workspace, capfd, lm):
     assert capfd.readouterr().out == wanted + "\n"
 
 
-def test_run_and_verify_an_export(workspace, capfd, lm):
+@pytest.fixture(scope="module")
+def exported(workspace, lm):
     folder = lm.save(workspace / "exported")
     assert run("export", folder, "--to", "tflite", "--quantization", "int8") == 0
-    assert "weights int8" in capfd.readouterr().out
-    file = folder / "model.tflite"
-    assert run("verify", folder, "--full", "--tensors") == 0
-    table = capfd.readouterr().out
-    for part in ("perplexity", "peak memory", "tokens/s", "EMBEDDING_LOOKUP", "600 x 32", "int8"):
-        assert part in table
+    return folder
+
+
+def test_run_an_export(exported, capfd):
+    file = exported / "model.tflite"
     assert run("run", file, "The police", "--max-new-tokens", 9, "--temperature", 0) == 0
     whole = capfd.readouterr().out
     assert whole.startswith("The police") and len(whole) > 15
     stop = whole[len("The police") + 3 : -1][:2]
     assert run("run", file, "The police", "--max-new-tokens", 9, "--stop", stop) == 0
     assert capfd.readouterr().out == whole[: whole.index(stop, len("The police"))] + "\n"
-    file.write_bytes(file.read_bytes() + b"x")
-    for command in (("run", file, "The police"), ("verify", folder)):
+
+
+@pytest.mark.slow
+def test_verify_in_full(exported, capfd):
+    assert run("verify", exported, "--full", "--tensors") == 0
+    table = capfd.readouterr().out
+    for part in ("perplexity", "peak memory", "tokens/s", "EMBEDDING_LOOKUP", "600 x 32", "int8"):
+        assert part in table
+
+
+def test_a_changed_file_is_told(exported, capfd, tmp_path):
+    for name in ("manifest.json", "model.tflite", "tokenizer.json"):
+        (tmp_path / name).write_bytes((exported / name).read_bytes())
+    with (tmp_path / "model.tflite").open("ab") as file:
+        file.write(b"x")
+    for command in (("run", tmp_path / "model.tflite", "The police"),
+                    ("verify", exported, tmp_path / "model.tflite")):  # fmt: skip
         assert run(*command) == 2
         assert "is not the file that was exported" in capfd.readouterr().err
 

@@ -88,6 +88,14 @@ class EncoderTask:
         """What the bundle keeps beside model and tokenizer, as JSON-ready values."""
         return {}
 
+    def save_huggingface(self, folder):
+        """Write a folder that `transformers` loads; see `keraslm.interop.save_huggingface`."""
+        from keraslm.interop.huggingface import save_huggingface
+
+        return save_huggingface(
+            self.model, folder, tokenizer=self.tokenizer, labels=getattr(self, "labels", None)
+        )
+
     def save(self, folder, *, card=None, dtype=None):
         """Write a bundle; `keraslm.from_pretrained` reads it. See `TextGenerator.save`."""
         return bundle.write(self, folder, card, dtype)

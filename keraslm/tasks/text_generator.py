@@ -290,6 +290,17 @@ class TextGenerator:
 
     # === Saving ===
 
+    def save_huggingface(self, folder):
+        """Write a folder that `transformers` loads; see `keraslm.interop.save_huggingface`."""
+        from keraslm.interop.huggingface import save_huggingface
+
+        return save_huggingface(
+            self.model,
+            folder,
+            tokenizer=self.tokenizer,
+            generation_config=self.generation_config,
+        )
+
     def save(self, folder, card: str | None = None):
         """Write a bundle that `keraslm.from_pretrained` reads; see `keraslm.tasks.bundle`."""
         return bundle.write(self, folder, card)

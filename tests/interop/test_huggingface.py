@@ -221,9 +221,7 @@ def test_tokenizer_that_does_not_fit(folder, lm):
 
 
 def test_text_generator_both_ways(lm, tmp_path):
-    folder = save_huggingface(
-        lm.model, tmp_path / "hf", tokenizer=lm.tokenizer, generation_config=lm.generation_config
-    )
+    folder = lm.save_huggingface(tmp_path / "hf")
     back = keraslm.from_pretrained(folder)
     assert back.generate("The government", max_new_tokens=8) == lm.generate(
         "The government", max_new_tokens=8
