@@ -23,6 +23,7 @@ class Checkpoint:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.file_of = {}
+        self._open_file = self._reader = None
         for file in self._files():
             try:
                 with self._open(file) as tensors:
@@ -65,12 +66,18 @@ class Checkpoint:
         """Names of all tensors."""
         return set(self.file_of)
 
-    def read(self, names):
-        """Pairs of a name and its tensor, float32 for bfloat16 and float16, in any order."""
-        for file in sorted({self.file_of[name] for name in names}):
-            with self._open(file) as tensors:
-                for name in names:
-                    if self.file_of[name] == file:
-                        tensor = tensors.get_tensor(name)
-                        small = tensor.dtype.itemsize < 4 and tensor.dtype.kind not in "iub"
-                        yield name, tensor.astype(np.float32) if small else tensor
+    def shape(self, name):
+        """Shape of a tensor."""
+        return tuple(self._tensors(self.file_of[name]).get_slice(name).get_shape())
+
+    def read(self, name):
+        """A tensor, float32 for bfloat16 and float16."""
+        tensor = self._tensors(self.file_of[name]).get_tensor(name)
+        small = tensor.dtype.itemsize < 4 and tensor.dtype.kind not in "iub"
+        return tensor.astype(np.float32) if small else tensor
+
+    def _tensors(self, file):
+        """The open file; the shards before it are closed."""
+        if self._open_file != file:
+            self._open_file, self._reader = file, self._open(file)
+        return self._reader

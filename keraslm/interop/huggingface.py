@@ -1,5 +1,6 @@
 """A folder of Hugging Face's into one of our models, and back."""
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from keraslm._files import replaced_folder
 from keraslm.interop.checkpoint import Checkpoint
 from keraslm.interop.families import ACTIVATIONS, FAMILIES
+from keraslm.models.loading import build_with_values, weights_of
 
 IGNORED = ("position_ids", "rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
 
@@ -44,11 +46,14 @@ def load_huggingface(folder, *, head="auto", dtype=None):
         fields["num_classes"] = classes if is_classifier else None
     else:
         head = None
-    try:
-        model = builder(**fields, **family.options, dtype=dtype)
-    except ValueError as error:
-        raise ValueError(f"{folder / 'config.json'} describes no model: {error}") from error
-    _assign(model, family, head, checkpoint, folder)
+
+    def make():
+        try:
+            return builder(**fields, **family.options, dtype=dtype)
+        except ValueError as error:
+            raise ValueError(f"{folder / 'config.json'} describes no model: {error}") from error
+
+    model = build_with_values(make, lambda model: _plan(model, family, head, checkpoint, folder))
     model.huggingface_family = config["model_type"], head  # for saving it as what it was
     return model
 
@@ -152,13 +157,8 @@ def rows_of(model, family, head, prefix):
     return found
 
 
-def weights_of(model):
-    """Weights by path, without the model's own name in front."""
-    prefix = f"{model.name}/"
-    return {weight.path.removeprefix(prefix): weight for weight in model.weights}
-
-
-def _assign(model, family, head, checkpoint, folder):
+def _plan(model, family, head, checkpoint, folder):
+    """How each weight is read from the checkpoint: ``{our path: function}``."""
     names, weights = checkpoint.names(), weights_of(model)
     prefix = family.prefix if any(n.startswith(family.prefix) for n in names) else ""
     by_name = {
@@ -181,17 +181,32 @@ def _assign(model, family, head, checkpoint, folder):
             f"{folder} has {len(extra)} tensors that the model does not have, such as "
             f"{extra[0]!r}. config.json does not fit the weights."
         )
-    for name, tensor in checkpoint.read(list(by_name)):
-        ours, row = by_name[name]
-        parts = np.split(tensor[row.skip :], len(ours), axis=-1)
-        for path, part in zip(ours, parts, strict=True):
-            part = part.T if row.turned else part
-            if part.shape != tuple(weights[path].shape):
-                raise ValueError(
-                    f"{folder}: the tensor {name!r} has shape {tensor.shape}; the model's {path!r} "
-                    f"is {tuple(weights[path].shape)}. config.json does not fit the weights."
-                )
-            weights[path].assign(part)
+    reads = {}
+    for name, (ours, row) in by_name.items():
+        shapes = [tuple(weights[path].shape) for path in ours]
+        if checkpoint.shape(name) != _their_shape(shapes, row):
+            raise ValueError(
+                f"{folder}: the tensor {name!r} has shape {checkpoint.shape(name)}; the model's "
+                f"{ours[0]!r} is {shapes[0]}. config.json does not fit the weights."
+            )
+        for part, path in enumerate(ours):
+            reads[path] = functools.partial(_part, checkpoint, name, row, part, len(ours))
+    return reads
+
+
+def _their_shape(shapes, row):
+    """Shape of the tensor that holds weights of these shapes."""
+    shape = list(reversed(shapes[0]) if row.turned else shapes[0])
+    shape[-1] *= len(shapes)
+    shape[0] += row.skip
+    return tuple(shape)
+
+
+def _part(checkpoint, name, row, part, parts):
+    """One of the weights that stand side by side in a tensor."""
+    tensor = checkpoint.read(name)[row.skip :]
+    tensor = np.split(tensor, parts, axis=-1)[part]
+    return tensor.T if row.turned else tensor
 
 
 def _renamed(name, names):

