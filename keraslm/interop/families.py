@@ -24,12 +24,14 @@ class Row(NamedTuple):
         theirs: name of the tensor.
         turned: theirs is ``(outputs, inputs)``, as in ``torch.nn.Linear``.
         skip: so many first rows of theirs are not ours (RoBERTa's positions begin at 2).
+        plus: ours is theirs plus this (Gemma's norms multiply by one plus the weight).
     """
 
     ours: str
     theirs: str
     turned: bool = False
     skip: int = 0
+    plus: float = 0.0
 
 
 class Family(NamedTuple):
@@ -44,8 +46,11 @@ class Family(NamedTuple):
         prefix: before the trunk's names in a model with a head.
         heads: head of `BERT` → the class in ``architectures`` and the rows of the head; one that
             is another head of ours under a name of its own begins with that head and a dash.
+        fixed: keys of ``config.json`` that have these values where they are there, and are
+            written when saving, so that `transformers` computes what we do.
+        same: keys that have the value of another key, likewise.
+        free: our fields that are neither in ``fields`` nor fixed.
         options: further arguments of the builder.
-        extra: keys that ``config.json`` gets when saving, so that `transformers` computes this.
     """
 
     builder: str
@@ -55,7 +60,9 @@ class Family(NamedTuple):
     rows: tuple[Row, ...]
     prefix: str
     heads: dict[str | None, tuple[str, tuple[Row, ...]]]
-    extra: dict[str, Any] = {}
+    fixed: dict[str, Any] = {}
+    same: dict[str, str] = {}
+    free: frozenset[str] = frozenset()
     options: dict[str, Any] = {}
 
 
@@ -101,10 +108,12 @@ GPT2 = Family(
     ),
     prefix="transformer.",
     heads={None: ("GPT2LMHeadModel", (Row("head/kernel", "lm_head.weight", True),))},
+    fixed={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False,
+           "add_cross_attention": False},
 )  # fmt: skip
 
 
-def _llama_like(architecture, qkv_bias=False, qk_norm=False, **fields):
+def _llama_like(architecture, qkv_bias=False, qk_norm=False, free=(), **fields):
     rows = [
         Row("token_embedding/embeddings", "embed_tokens.weight"),
         *_rms("block_{i}/attention_norm", "layers.{i}.input_layernorm"),
@@ -136,7 +145,45 @@ def _llama_like(architecture, qkv_bias=False, qk_norm=False, **fields):
         rows=tuple(rows),
         prefix="model.",
         heads={None: (architecture, (Row("head/kernel", "lm_head.weight", True),))},
-        extra={"attention_bias": qkv_bias, "mlp_bias": False},
+        fixed={"attention_bias": False, "mlp_bias": False, "partial_rotary_factor": 1.0},
+        free=frozenset({"rotary_base", "rotary_scaling", *free}),
+    )  # fmt: skip
+
+
+def _mistral():
+    like = _llama_like("MistralForCausalLM", window="sliding_window")
+    return like._replace(defaults={**like.defaults, "sliding_window": 4096})
+
+
+def _qwen(architecture, **options):
+    """Blocks with and without a window; which has one stands in ``layer_types``."""
+    like = _llama_like(architecture, free=("window_layers",), window="sliding_window", **options)
+    defaults = {"use_sliding_window": False, "max_window_layers": 28, "sliding_window": 4096}
+    return like._replace(defaults={**like.defaults, **defaults})
+
+
+def _gemma3():
+    """Four norms a block, each of one plus its weight; windows with positions of their own."""
+    like = _llama_like("Gemma3ForCausalLM", qk_norm=True, window="sliding_window")
+    names = {
+        "block_{i}/feed_forward_norm/scale": "layers.{i}.pre_feedforward_layernorm.weight",
+        "block_{i}/attention_post_norm/scale": "layers.{i}.post_attention_layernorm.weight",
+        "block_{i}/feed_forward_post_norm/scale": "layers.{i}.post_feedforward_layernorm.weight",
+    }
+    rows = [row for row in like.rows if row.ours not in names]
+    rows += [Row(ours, theirs) for ours, theirs in names.items()]
+    return like._replace(
+        fields={**like.fields, "activation": "hidden_activation"},
+        constants={**like.constants, "post_norm": True, "embedding_scale": True},
+        defaults={**like.defaults, "hidden_activation": "gelu_pytorch_tanh", "head_dim": 256,
+                  "tie_word_embeddings": True, "sliding_window": 4096,
+                  "sliding_window_pattern": 6, "query_pre_attn_scalar": 256,
+                  "rope_theta": 1e6, "rope_local_base_freq": 1e4},
+        rows=tuple(row._replace(plus=1.0 if row.ours.endswith("/scale") else 0.0) for row in rows),
+        fixed={"attention_bias": False, "final_logit_softcapping": None,
+               "attn_logit_softcapping": None, "use_bidirectional_attention": False},
+        same={"query_pre_attn_scalar": "head_dim"},
+        free=like.free | {"window_layers", "window_rotary_base"},
     )  # fmt: skip
 
 
@@ -264,7 +311,8 @@ FAMILIES = {
     "xlm-roberta": XLM_ROBERTA,
     "distilbert": DISTILBERT,
     "llama": _llama_like("LlamaForCausalLM"),
-    "mistral": _llama_like("MistralForCausalLM", window="sliding_window"),
-    "qwen2": _llama_like("Qwen2ForCausalLM", qkv_bias=True),
-    "qwen3": _llama_like("Qwen3ForCausalLM", qk_norm=True),
+    "mistral": _mistral(),
+    "qwen2": _qwen("Qwen2ForCausalLM", qkv_bias=True),
+    "qwen3": _qwen("Qwen3ForCausalLM", qk_norm=True),
+    "gemma3_text": _gemma3(),
 }

@@ -2,14 +2,15 @@
 
 import functools
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 
+from keraslm import models
 from keraslm._files import replaced_folder
 from keraslm.interop.checkpoint import Checkpoint
-from keraslm.interop.families import ACTIVATIONS, FAMILIES
+from keraslm.interop.configs import family_of, head_of, our_fields, read_json, their_config
+from keraslm.interop.families import FAMILIES
 from keraslm.models.loading import build_with_values, weights_of
 
 IGNORED = ("position_ids", "rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
@@ -36,10 +37,10 @@ def load_huggingface(folder, *, head="auto", dtype=None):
     folder = Path(folder)
     config = read_json(folder / "config.json")
     family = family_of(config, folder / "config.json")
-    builder, fields = _builder(family), _fields(family, config, folder / "config.json")
+    fields = our_fields(family, config, folder / "config.json")
     checkpoint = Checkpoint(folder)
     if family.builder == "BERT":
-        head = _head(family, config) if head == "auto" else head
+        head = head_of(family, config) if head == "auto" else head
         fields["head"] = None if head is None else head.partition("-")[0]
         classes = 2 if head == "token_classifier-span" else len(config.get("id2label") or "ab")
         is_classifier = fields["head"] in ("classifier", "token_classifier")
@@ -49,92 +50,13 @@ def load_huggingface(folder, *, head="auto", dtype=None):
 
     def make():
         try:
-            return builder(**fields, **family.options, dtype=dtype)
+            return getattr(models, family.builder)(**fields, **family.options, dtype=dtype)
         except ValueError as error:
             raise ValueError(f"{folder / 'config.json'} describes no model: {error}") from error
 
     model = build_with_values(make, lambda model: _plan(model, family, head, checkpoint, folder))
     model.huggingface_family = config["model_type"], head  # for saving it as what it was
     return model
-
-
-def family_of(config, where):
-    """The `Family` of a ``config.json``.
-
-    Raises:
-        ValueError: an unknown one.
-    """
-    kind = config.get("model_type")
-    if kind not in FAMILIES:
-        raise ValueError(
-            f"{where} has model_type={kind!r}; known are {', '.join(FAMILIES)}. A family is a "
-            "table: see docs/huggingface.md on how to add one."
-        )
-    return FAMILIES[kind]
-
-
-def _builder(family):
-    from keraslm import models
-
-    return getattr(models, family.builder)
-
-
-# === config.json ===
-
-
-def _fields(family, config, where):
-    """Our fields."""
-    merged = {**family.defaults, **config}
-    fields = dict(family.constants)
-    for ours, theirs in family.fields.items():
-        if theirs not in merged:
-            raise ValueError(f"{where} lacks {theirs}.")
-        fields[ours] = merged[theirs]
-    if fields["activation"] not in ACTIVATIONS:
-        raise ValueError(
-            f"{where} has the activation {fields['activation']!r}; known are "
-            f"{', '.join(ACTIVATIONS)}."
-        )
-    fields["activation"] = ACTIVATIONS[fields["activation"]]
-    rate = fields.get("dropout", 0.0)
-    numbers = [v for v in fields.values() if isinstance(v, float)]
-    if not all(map(math.isfinite, numbers)) or not 0 <= rate < 1:
-        raise ValueError(f"{where} has a number that cannot be: {merged}.")
-    skip = next((row.skip for row in family.rows if row.skip), 0)
-    fields["max_length"] = fields["max_length"] - skip
-    if fields.get("positions") == "rotary":
-        _add_rotary(fields, config)
-    if config.get("use_sliding_window") is False:
-        fields.pop("window", None)
-    return fields
-
-
-def _add_rotary(fields, config):
-    """Transformers 5 writes ``rope_parameters``, earlier ones ``rope_theta``, ``rope_scaling``."""
-    parameters = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
-    fields["rotary_base"] = float(
-        parameters.pop("rope_theta", None) or config.get("rope_theta") or 10000.0
-    )
-    kind = parameters.get("rope_type", parameters.get("type", "default"))
-    if kind != "default":
-        parameters.setdefault(
-            "original_max_position_embeddings", config.get("max_position_embeddings")
-        )
-        fields["rotary_scaling"] = parameters
-
-
-def _head(family, config):
-    """The head that ``architectures`` names, as in `Family.heads`."""
-    architecture = (config.get("architectures") or [""])[0]
-    for head, (name, _) in family.heads.items():
-        if name == architecture and head != "pooled":
-            return head
-    if architecture.endswith("ForPreTraining"):
-        return "masked_lm"
-    if not architecture or architecture.endswith("Model"):
-        return None
-    known = sorted({name for name, _ in family.heads.values()})
-    raise ValueError(f"architectures has {architecture!r}; known are {', '.join(known)}.")
 
 
 # === Tensors ===
@@ -205,8 +127,9 @@ def _their_shape(shapes, row):
 def _part(checkpoint, name, row, part, parts):
     """One of the weights that stand side by side in a tensor."""
     tensor = checkpoint.read(name)[row.skip :]
-    tensor = np.split(tensor, parts, axis=-1)[part]
-    return tensor.T if row.turned else tensor
+    tensor = np.split(tensor, parts, axis=-1)[part] if parts > 1 else tensor
+    tensor = tensor.T if row.turned else tensor
+    return tensor + row.plus if row.plus else tensor
 
 
 def _renamed(name, names):
@@ -255,7 +178,6 @@ def save_huggingface(
     family = FAMILIES[kind]
     if not _fits(model, family):
         raise ValueError(f"family={kind!r} does not have the shape of this model.")
-    architecture = family.heads[head][0]
     is_bare = family.builder == "BERT" and head in (None, "pooled")
     prefix = "" if is_bare else family.prefix
     weights = weights_of(model)
@@ -263,10 +185,10 @@ def save_huggingface(
     for ours, row in rows_of(model, family, head, prefix):
         parts = [np.asarray(weights[path].numpy(), "float32") for path in ours]
         parts = [part.T if row.turned else part for part in parts]
-        value = np.concatenate(parts, axis=-1)
+        value = np.concatenate(parts, axis=-1) - row.plus
         value = np.concatenate([np.zeros((row.skip, *value.shape[1:]), "float32"), value])
         tensors[row.theirs] = np.ascontiguousarray(value)
-    config = _their_config(model, kind, family, architecture, tokenizer, labels)
+    config = their_config(model, kind, head, tokenizer, labels)
     with replaced_folder(folder) as new:
         save_file(tensors, new / "model.safetensors", metadata={"format": "pt"})
         (new / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -297,9 +219,8 @@ def _family_for(model):
     return kind
 
 
-# Fields that every value of a family's may take, beside those in its table.
-FREE = {"rotary_base", "rotary_scaling", "initializer_range", "kernel_regularizer", "num_kv_heads",
-        "head_dim"}  # fmt: skip
+# Fields that any family may have, beside those in its table.
+FREE = {"initializer_range", "kernel_regularizer", "num_kv_heads", "head_dim"}
 
 
 def _fits(model, family):
@@ -309,56 +230,11 @@ def _fits(model, family):
     if any(getattr(model, name) != value for name, value in family.options.items()):
         return False
     fields = model.transformer_config.to_dict()
-    default = _builder(family).make_config(
+    default = getattr(models, family.builder).make_config(
         vocab_size=2, num_layers=1, d_model=8, num_heads=2, **family.constants
     )
-    fixed = set(fields) - set(family.fields) - FREE
+    fixed = set(fields) - set(family.fields) - FREE - family.free
     if any(fields[name] != getattr(default, name) for name in fixed):
         return False
     covered = {path for ours, _ in rows_of(model, family, head, "") for path in ours}
     return covered == set(weights_of(model))
-
-
-def _their_config(model, kind, family, architecture, tokenizer, labels):
-    fields = model.transformer_config.to_dict()
-    back = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
-    config = {"model_type": kind, "architectures": [architecture], **family.extra}
-    for ours, theirs in family.fields.items():
-        config[theirs] = fields[ours]
-    key = family.fields["activation"]
-    config[key] = back[fields["activation"]]
-    skip = next((row.skip for row in family.rows if row.skip), 0)
-    config[family.fields["max_length"]] += skip
-    if fields["positions"] == "rotary":
-        scaling = fields["rotary_scaling"] or {"rope_type": "default"}
-        config["rope_parameters"] = {**scaling, "rope_theta": fields["rotary_base"]}
-    for name in ("attn_pdrop", "embd_pdrop", "attention_probs_dropout_prob", "attention_dropout"):
-        config[name] = fields["dropout"]
-    if kind == "roberta":
-        config["pad_token_id"] = 1
-    if getattr(model, "num_classes", None):
-        names = labels or [f"LABEL_{i}" for i in range(model.num_classes)]
-        config["id2label"] = {str(i): name for i, name in enumerate(names)}
-        config["label2id"] = {name: i for i, name in enumerate(names)}
-    if tokenizer is not None:
-        for role in ("bos", "eos", "pad", "cls", "sep", "mask"):
-            if (number := tokenizer.special_id(role)) is not None:
-                config[f"{role}_token_id"] = number
-    return config
-
-
-def read_json(file):
-    """An object from a JSON file.
-
-    Raises:
-        FileNotFoundError, ValueError: not there, or damaged.
-    """
-    if not file.is_file():
-        raise FileNotFoundError(f"No file {file}.")
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{file} is damaged: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{file} is damaged: it holds no object.")
-    return value

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keraslm.interop.huggingface import weights_of
 from keraslm.models import BERT, GPT
+from keraslm.models.loading import weights_of
 
 
 class Family(NamedTuple):

@@ -33,6 +33,7 @@ class TransformerBlock(keras.layers.Layer):
             weights unless ``attention_dropout`` says otherwise.
         norm_first: normalise before each part (GPT-2, Llama) instead of after its residual
             (Vaswani et al. 2017, BERT).
+        post_norm: with ``norm_first``, normalise what each part gives, too (Gemma 3).
         norm: ``"layer"`` or ``"rms"``.
         norm_epsilon: added to the variance.
         activation, gated: of the `FeedForward`.
@@ -73,6 +74,7 @@ class TransformerBlock(keras.layers.Layer):
         dropout=0.0,
         *,
         norm_first=False,
+        post_norm=False,
         norm="layer",
         norm_epsilon=1e-5,
         activation="relu",
@@ -99,6 +101,7 @@ class TransformerBlock(keras.layers.Layer):
         self.ffn_dim = positive("ffn_dim", ffn_dim)
         self.dropout = dropout
         self.norm_first = norm_first
+        self.post_norm = post_norm
         self.norm = norm
         self.norm_epsilon = norm_epsilon
         self.activation = activation
@@ -120,6 +123,8 @@ class TransformerBlock(keras.layers.Layer):
         )
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.supports_masking = True
+        if post_norm and (not norm_first or cross_attention):
+            raise ValueError("post_norm needs norm_first=True and cross_attention=False.")
 
         projections = {
             "use_bias": use_bias,
@@ -149,6 +154,9 @@ class TransformerBlock(keras.layers.Layer):
             d_model, ffn_dim, activation, dropout, gated=gated, name="feed_forward", **projections
         )
         self.feed_forward_norm = self._norm("feed_forward_norm")
+        if post_norm:
+            self.attention_post_norm = self._norm("attention_post_norm")
+            self.feed_forward_post_norm = self._norm("feed_forward_post_norm")
         self.residual_dropout = keras.layers.Dropout(
             dropout, dtype=self.dtype_policy, name="residual_dropout"
         )
@@ -166,6 +174,9 @@ class TransformerBlock(keras.layers.Layer):
             self.cross_norm.build(x_shape)
         self.feed_forward.build(x_shape)
         self.feed_forward_norm.build(x_shape)
+        if self.post_norm:
+            self.attention_post_norm.build(x_shape)
+            self.feed_forward_post_norm.build(x_shape)
         self.residual_dropout.build(x_shape)
         self.built = True
 
@@ -201,7 +212,13 @@ class TransformerBlock(keras.layers.Layer):
             )  # fmt: skip
             if own is not None:
                 y, state["new"] = y
+            if self.post_norm:
+                y = self.attention_post_norm(y)
             return self.residual_dropout(y, training=training)
+
+        def feed(h):
+            y = self.feed_forward(h, training=training)
+            return self.feed_forward_post_norm(y) if self.post_norm else y
 
         def attend_to_encoder(h):
             if memory is not None:
@@ -214,9 +231,7 @@ class TransformerBlock(keras.layers.Layer):
         x = self._residual(x, attend, self.attention_norm)
         if self.cross_attention:
             x = self._residual(x, attend_to_encoder, self.cross_norm)
-        x = self._residual(
-            x, lambda h: self.feed_forward(h, training=training), self.feed_forward_norm
-        )
+        x = self._residual(x, feed, self.feed_forward_norm)
         if cache is None:
             return x
         return x, (*state["new"], *(memory or ()))
@@ -251,6 +266,7 @@ class TransformerBlock(keras.layers.Layer):
             "ffn_dim": self.ffn_dim,
             "dropout": self.dropout,
             "norm_first": self.norm_first,
+            "post_norm": self.post_norm,
             "norm": self.norm,
             "norm_epsilon": self.norm_epsilon,
             "activation": self.activation,

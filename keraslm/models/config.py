@@ -35,6 +35,11 @@ class TransformerConfig:
         qkv_bias: in those of query, key and value; default as ``use_bias`` (Qwen2 has only these).
         qk_norm: normalise queries and keys, head by head (RMS), before their positions (Qwen3).
         window: a token sees only so many tokens back, itself included (Mistral).
+        window_layers: numbers of the blocks that have the window; default all (Gemma 3, Qwen).
+        window_rotary_base: ``rotary_base`` of the blocks with a window, which have no
+            ``rotary_scaling`` then (Gemma 3); default the same as elsewhere.
+        post_norm: with ``norm_first``, normalise what a part gives, too, before it is added
+            (Gemma 3).
         rotary_scaling: how rotary positions are stretched for longer contexts; see
             `keraslm.layers.RotaryEmbedding`.
         initializer_range: spread of the normal initializers.
@@ -69,6 +74,9 @@ class TransformerConfig:
     qkv_bias: bool | None = None
     qk_norm: bool = False
     window: int | None = None
+    window_layers: tuple[int, ...] | None = None
+    window_rotary_base: float | None = None
+    post_norm: bool = False
     rotary_scaling: dict | None = None
     initializer_range: float = 0.02
     kernel_regularizer: object = None
@@ -98,6 +106,22 @@ class TransformerConfig:
                 "positions must be 'sinusoidal', 'learned', 'rotary' or None; "
                 f"received {self.positions!r}."
             )
+
+        if self.window_layers is not None:
+            object.__setattr__(self, "window_layers", tuple(self.window_layers))
+
+    def attention(self, block):
+        """What attention is like in a block, by its number: keyword arguments."""
+        has_window = self.window is not None and block in (self.window_layers or (block,))
+        base, scaling = self.rotary_base, self.rotary_scaling
+        if has_window and self.window_rotary_base is not None:
+            base, scaling = self.window_rotary_base, None
+        is_rotary = self.positions == "rotary"
+        return {
+            "window": self.window if has_window else None,
+            "rotary_base": base if is_rotary else None,
+            "rotary_scaling": scaling if is_rotary else None,
+        }
 
     @classmethod
     def field_names(cls):

@@ -49,13 +49,22 @@ def build_with_values(make, plan):
     errors = []
     with keras.StatelessScope():  # variables made in here get their values at its end
         model = make()
-        reads = plan(model)
-        for path, weight in weights_of(model).items():
-            if path in reads:
-                weight._initializer = _Stored(reads[path], errors)
+        weights = weights_of(model)
+        try:
+            reads = plan(model)
+        except BaseException:
+            for weight in weights.values():  # sizes may be absurd: take no memory for them
+                weight._initializer = _nothing
+            raise
+        for path, read in reads.items():
+            weights[path]._initializer = _Stored(read, errors)
     if errors:
         raise errors[0]
     return model
+
+
+def _nothing(shape, dtype=None):
+    return keras.ops.zeros((), dtype)
 
 
 class _Stored:
@@ -74,4 +83,4 @@ class _Stored:
                 raise ValueError(f"A stored weight has shape {value.shape}, not {tuple(shape)}.")
             except Exception as error:
                 self.errors.append(error)
-        return keras.ops.zeros(shape, dtype)
+        return _nothing(shape, dtype)

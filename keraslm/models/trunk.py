@@ -89,9 +89,7 @@ class Trunk:
                 causal=config.causal,
                 num_kv_heads=config.num_kv_heads,
                 head_dim=config.head_dim,
-                rotary_base=config.rotary_base if config.positions == "rotary" else None,
-                rotary_scaling=config.rotary_scaling,
-                window=config.window,
+                post_norm=config.post_norm,
                 qk_norm=config.qk_norm,
                 use_bias=config.use_bias,
                 qkv_bias=config.qkv_bias,
@@ -100,6 +98,7 @@ class Trunk:
                 kernel_regularizer=config.kernel_regularizer,
                 dtype=dtype,
                 name=f"block_{i}",
+                **config.attention(i),
             )
             for i in range(config.num_layers)
         ]

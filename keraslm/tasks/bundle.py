@@ -127,6 +127,7 @@ def read(folder, dtype=None):
     fields = dict(config["model"]["config"])
     if dtype is not None:
         fields["dtype"] = dtype
+
     def make():
         try:
             return getattr(keraslm.models, kind).from_config(fields)

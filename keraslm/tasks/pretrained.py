@@ -96,7 +96,8 @@ def _is_hugging_face(folder):
 
 
 def _from_hugging_face(folder, dtype):
-    from keraslm.interop.huggingface import load_huggingface, read_json
+    from keraslm.interop.configs import read_json
+    from keraslm.interop.huggingface import load_huggingface
 
     pooling = _pooling(folder)
     model = load_huggingface(folder, head=None if pooling else "auto", dtype=dtype)
@@ -116,7 +117,7 @@ def _from_hugging_face(folder, dtype):
 def _generation_config(folder, config):
     """The stop tokens."""
     from keraslm.generation.config import GenerationConfig
-    from keraslm.interop.huggingface import read_json
+    from keraslm.interop.configs import read_json
 
     file = folder / "generation_config.json"
     settings = read_json(file) if file.is_file() else {}
@@ -127,7 +128,7 @@ def _generation_config(folder, config):
 
 def _pooling(folder):
     """Settings of a `SentenceEncoder`, if sentence-transformers saved the folder."""
-    from keraslm.interop.huggingface import read_json
+    from keraslm.interop.configs import read_json
 
     if not (folder / "modules.json").is_file():
         return None
@@ -154,7 +155,7 @@ def _pooling(folder):
 
 def _tokenizer(folder, model):
     """The tokenizer, or None where there are no files of one."""
-    from keraslm.interop.huggingface import read_json
+    from keraslm.interop.configs import read_json
     from keraslm.tokenizers.tokenizer import Tokenizer
 
     settings = folder / "tokenizer_config.json"

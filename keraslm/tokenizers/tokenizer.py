@@ -105,7 +105,11 @@ class Tokenizer:
 
     @classmethod
     def from_gpt2_files(cls, vocab: str | os.PathLike, merges: str | os.PathLike) -> "Tokenizer":
-        """Import GPT-2's ``vocab.json`` and ``merges.txt``."""
+        """Import ``vocab.json`` and ``merges.txt`` of GPT-2 or RoBERTa.
+
+        Where the vocabulary has all of RoBERTa's special tokens these are special, and
+        ``add_special_tokens`` puts ``<s> … </s>`` around a text.
+        """
         from keraslm.tokenizers.trainers import from_gpt2_files
 
         return cls(from_gpt2_files(vocab, merges))

@@ -1,10 +1,11 @@
-"""Training tokenizers and importing those of GPT-2 and BERT: builds the engine's parts."""
+"""Training tokenizers, importing those of GPT-2, RoBERTa and BERT: builds the engine's parts."""
 
 import itertools
 import json
 from pathlib import Path
 
 BERT_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+ROBERTA_SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 DEFAULT_SPECIAL_TOKENS = {
     "bpe": ("<|endoftext|>",),
     "wordpiece": BERT_SPECIAL_TOKENS,
@@ -127,9 +128,16 @@ def _bert_template(engine):
     )
 
 
+def _add_special_tokens(engine, tokens):
+    """Make tokens special, found in a text before it is normalized."""
+    from tokenizers import AddedToken
+
+    engine.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in tokens])
+
+
 def from_gpt2_files(vocab, merges):
-    """Engine from GPT-2's ``vocab.json`` and ``merges.txt`` (Radford et al. 2019)."""
-    from tokenizers import AddedToken, models
+    """Engine from the ``vocab.json`` and ``merges.txt`` of GPT-2 (Radford et al. 2019) or RoBERTa."""
+    from tokenizers import models, processors
 
     for file in (Path(vocab), Path(merges)):
         if not file.is_file():
@@ -140,23 +148,30 @@ def from_gpt2_files(vocab, merges):
     if any(len(pair) != 2 for pair in pairs):
         raise ValueError(f"{merges} is not a merges.txt: each line needs two tokens.")
     engine = _byte_level(models.BPE(vocab=ids, merges=pairs))
-    if "<|endoftext|>" in ids:
-        engine.add_special_tokens([AddedToken("<|endoftext|>", special=True, normalized=False)])
+    if ids.keys() >= set(ROBERTA_SPECIAL_TOKENS):  # GPT-2's token is then a text like any other
+        _add_special_tokens(engine, ROBERTA_SPECIAL_TOKENS)
+        engine.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>",
+            pair="<s> $A </s> </s> $B </s>",
+            special_tokens=[(token, ids[token]) for token in ("<s>", "</s>")],
+        )
+    elif "<|endoftext|>" in ids:
+        _add_special_tokens(engine, ["<|endoftext|>"])
     return engine
 
 
 def from_bert_vocab(vocab, lowercase):
     """Engine from BERT's ``vocab.txt`` (Devlin et al. 2019)."""
-    from tokenizers import AddedToken, models
+    from tokenizers import models
 
     if not Path(vocab).is_file():
         raise FileNotFoundError(f"No file {vocab}. Give BERT's vocab.txt, one token a line.")
-    tokens = Path(vocab).read_text(encoding="utf-8").split("\n")
-    ids = {token.rstrip("\r"): i for i, token in enumerate(tokens) if token.rstrip("\r")}
+    tokens = Path(vocab).read_text(encoding="utf-8").rstrip("\n").split("\n")
+    # BERT's own reader strips: a token of the Chinese vocabulary, U+2028, becomes the empty one.
+    ids = {token.rstrip(): i for i, token in enumerate(tokens)}
     if "[UNK]" not in ids:
         raise ValueError(f"{vocab} is not a BERT vocabulary: it has no [UNK].")
     engine = _bert(models.WordPiece(vocab=ids, unk_token="[UNK]"), lowercase)
-    special = [token for token in BERT_SPECIAL_TOKENS if token in ids]
-    engine.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
+    _add_special_tokens(engine, [token for token in BERT_SPECIAL_TOKENS if token in ids])
     engine.post_processor = _bert_template(engine)
     return engine

@@ -21,6 +21,7 @@ SHAPES = {
 GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 16, "rope_theta": 1e4}  # fmt: skip
+MIXED = ["sliding_attention", "full_attention"]
 CASES = [
     ("gpt2", "GPT2LMHeadModel", {}),
     ("gpt2", "GPT2LMHeadModel", {"activation_function": "gelu", "n_inner": 48}),
@@ -29,6 +30,21 @@ CASES = [
     ("mistral", "MistralForCausalLM", {**GROUPED, "sliding_window": 5}),
     ("qwen2", "Qwen2ForCausalLM", {"num_key_value_heads": 2, "tie_word_embeddings": True}),
     ("qwen3", "Qwen3ForCausalLM", GROUPED),
+    (
+        "qwen2",
+        "Qwen2ForCausalLM",
+        {
+            "num_key_value_heads": 2,
+            "use_sliding_window": True,
+            "sliding_window": 4,
+            "max_window_layers": 1,
+        },
+    ),
+    (
+        "gemma3_text",
+        "Gemma3ForCausalLM",
+        {**GROUPED, "query_pre_attn_scalar": 8, "sliding_window": 4, "layer_types": MIXED},
+    ),
     ("bert", "BertForMaskedLM", {}),
     ("bert", "BertModel", {}),
     ("bert", "BertForSequenceClassification", {"num_labels": 3}),
@@ -180,7 +196,10 @@ def test_a_shape_that_no_family_has(tmp_path):
         ({"n_layer": 2}, "lacks 12 tensors that the model needs, such as 'transformer.h.1"),
         ({"n_head": 3}, "describes no model: num_heads must divide"),
         ({"n_embd": -16}, "describes no model: d_model must be a positive"),
-        ({"resid_pdrop": float("nan")}, "a number that cannot be"),
+        ({"resid_pdrop": float("nan")}, "resid_pdrop=nan, which cannot be"),
+        ({"n_layer": "2"}, "n_layer='2', no number"),
+        ({"vocab_size": 10**12}, "wte.weight' has shape .40, 16.*is .1000000000000, 16"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "layer_idx=True; only False is supported"),
         ({"activation_function": "swoosh"}, "the activation 'swoosh'; known are gelu"),
     ],
 )

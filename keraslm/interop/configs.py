@@ -1,0 +1,206 @@
+"""A ``config.json`` of Hugging Face's: read into our fields, and written."""
+
+import json
+import math
+
+from keraslm.interop.families import ACTIVATIONS, FAMILIES
+
+
+def read_json(file):
+    """An object from a JSON file.
+
+    Raises:
+        FileNotFoundError, ValueError: not there, or damaged.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"No file {file}.")
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{file} is damaged: it holds no object.")
+    return value
+
+
+def family_of(config, where):
+    """The `Family` of a ``config.json``.
+
+    Raises:
+        ValueError: an unknown one.
+    """
+    kind = config.get("model_type")
+    if kind not in FAMILIES:
+        raise ValueError(
+            f"{where} has model_type={kind!r}; known are {', '.join(FAMILIES)}. A family is a "
+            "table: see docs/huggingface.md on how to add one."
+        )
+    return FAMILIES[kind]
+
+
+# === Reading ===
+
+
+def our_fields(family, config, where):
+    """Fields of `TransformerConfig`, as a dict.
+
+    Args:
+        family: the `Family`.
+        config: what ``config.json`` holds.
+        where: its path, for errors.
+
+    Raises:
+        ValueError: a key is missing, or has a value that cannot be or that is not supported.
+    """
+    merged = {**family.defaults, **config}
+    for key, value in family.fixed.items():
+        if merged.get(key, value) != value:
+            raise ValueError(f"{where} has {key}={merged[key]!r}; only {value!r} is supported.")
+    for key, other in family.same.items():
+        if merged.get(key) != merged.get(other):
+            raise ValueError(
+                f"{where} has {key}={merged.get(key)!r}; only that of {other} is supported, which "
+                f"is {merged.get(other)!r}."
+            )
+    fields = dict(family.constants)
+    for ours, theirs in family.fields.items():
+        if theirs not in merged:
+            raise ValueError(f"{where} lacks {theirs}.")
+        fields[ours] = merged[theirs]
+    if fields["activation"] not in ACTIVATIONS:
+        raise ValueError(
+            f"{where} has the activation {fields['activation']!r}; known are "
+            f"{', '.join(ACTIVATIONS)}."
+        )
+    fields["activation"] = ACTIVATIONS[fields["activation"]]
+    for ours, value in fields.items():
+        odd = isinstance(value, float) and not math.isfinite(value)
+        if odd or (ours == "dropout" and not 0 <= value < 1):
+            raise ValueError(
+                f"{where} has {family.fields.get(ours, ours)}={value!r}, which cannot be."
+            )
+    for ours in ("num_layers", "max_length"):
+        if not isinstance(fields[ours], int) or isinstance(fields[ours], bool):
+            raise ValueError(f"{where} has {family.fields[ours]}={fields[ours]!r}, no number.")
+    fields["max_length"] -= _skip(family)
+    _add_window(fields, merged)
+    if fields.get("positions") == "rotary":
+        _add_rotary(fields, merged)
+    return fields
+
+
+def _skip(family):
+    """How many first positions of theirs are not ours."""
+    return next((row.skip for row in family.rows if row.skip), 0)
+
+
+def _add_window(fields, config):
+    """Which blocks have a window: ``layer_types``, or what earlier versions wrote."""
+    count = fields["num_layers"]
+    if not fields.get("window") or not config.get("use_sliding_window", True):
+        fields.pop("window", None)
+    elif types := config.get("layer_types"):
+        layers = [i for i, kind in enumerate(types) if kind == "sliding_attention"]
+        _set_layers(fields, layers, count)
+    elif "max_window_layers" in config:  # Qwen
+        _set_layers(fields, range(config["max_window_layers"], count), count)
+    elif "sliding_window_pattern" in config:  # Gemma
+        every = config["sliding_window_pattern"]
+        _set_layers(fields, [i for i in range(count) if (i + 1) % every], count)
+
+
+def _set_layers(fields, layers, count):
+    if not layers:
+        del fields["window"]
+    elif len(layers) < count:
+        fields["window_layers"] = tuple(layers)
+
+
+def _add_rotary(fields, config):
+    """Transformers 5 writes ``rope_parameters``, earlier ones ``rope_theta``, ``rope_scaling``."""
+    parameters = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    if "full_attention" in parameters:  # blocks with a window have their own
+        local = parameters.get("sliding_attention") or {}
+        parameters = dict(parameters["full_attention"])
+        fields["window_rotary_base"] = local.get("rope_theta")
+    elif "rope_local_base_freq" in config:
+        fields["window_rotary_base"] = config["rope_local_base_freq"]
+    fields["rotary_base"] = float(
+        parameters.pop("rope_theta", None) or config.get("rope_theta") or 10000.0
+    )
+    kind = parameters.get("rope_type", parameters.get("type", "default"))
+    if kind != "default":
+        parameters.setdefault(
+            "original_max_position_embeddings", config.get("max_position_embeddings")
+        )
+        fields["rotary_scaling"] = parameters
+
+
+def head_of(family, config):
+    """The head that ``architectures`` names, as in `Family.heads`."""
+    architecture = (config.get("architectures") or [""])[0]
+    for head, (name, _) in family.heads.items():
+        if name == architecture and head != "pooled":
+            return head
+    if architecture.endswith("ForPreTraining"):
+        return "masked_lm"
+    if not architecture or architecture.endswith("Model"):
+        return None
+    known = sorted({name for name, _ in family.heads.values()})
+    raise ValueError(f"architectures has {architecture!r}; known are {', '.join(known)}.")
+
+
+# === Writing ===
+
+
+def their_config(model, kind, head, tokenizer=None, labels=None):
+    """What ``config.json`` says of a model.
+
+    Args:
+        model: a `GPT` or `BERT`.
+        kind: key of `FAMILIES`.
+        head: key of the family's ``heads``.
+        tokenizer: for the ids of special tokens.
+        labels: names of the classes.
+    """
+    family = FAMILIES[kind]
+    fields = model.transformer_config.to_dict()
+    back = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
+    config = {"model_type": kind, "architectures": [family.heads[head][0]], **family.fixed}
+    for ours, theirs in family.fields.items():
+        config[theirs] = fields[ours]
+    for key, other in family.same.items():
+        config[key] = config[other]
+    config[family.fields["activation"]] = back[fields["activation"]]
+    config[family.fields["max_length"]] += _skip(family)
+    if fields["positions"] == "rotary":
+        config.update(_their_rotary(fields))
+    if "window_layers" in family.free:
+        layers = fields["window_layers"] or range(fields["num_layers"] if fields["window"] else 0)
+        config["layer_types"] = [
+            "sliding_attention" if i in layers else "full_attention"
+            for i in range(fields["num_layers"])
+        ]
+        config["use_sliding_window"] = bool(layers)
+    for name in ("attn_pdrop", "embd_pdrop", "attention_probs_dropout_prob", "attention_dropout"):
+        config[name] = fields["dropout"]
+    if _skip(family):  # their positions begin after that of the padding
+        config["pad_token_id"] = _skip(family) - 1
+    if getattr(model, "num_classes", None):
+        names = labels or [f"LABEL_{i}" for i in range(model.num_classes)]
+        config["id2label"] = {str(i): name for i, name in enumerate(names)}
+        config["label2id"] = {name: i for i, name in enumerate(names)}
+    if tokenizer is not None:
+        for role in ("bos", "eos", "pad", "cls", "sep", "mask"):
+            if (number := tokenizer.special_id(role)) is not None:
+                config[f"{role}_token_id"] = number
+    return config
+
+
+def _their_rotary(fields):
+    scaling = fields["rotary_scaling"] or {"rope_type": "default"}
+    everywhere = {**scaling, "rope_theta": fields["rotary_base"]}
+    if fields["window_rotary_base"] is None:
+        return {"rope_parameters": everywhere}
+    local = {"rope_type": "default", "rope_theta": fields["window_rotary_base"]}
+    return {"rope_parameters": {"full_attention": everywhere, "sliding_attention": local}}
