@@ -29,6 +29,7 @@ _PARTS = (
     "tasks",
     "tokenizers",
     "training",
+    "zoo",
 )
 
 __all__ = [*_PARTS, "from_pretrained", "__version__"]

@@ -173,11 +173,24 @@ def _millions(texts):
 
 
 def package(source, target):
-    """Copy a bundle in half precision, for `keraslm/pretrained`."""
+    """Copy a bundle in half precision, for `keraslm/pretrained`, and judge it as it is there."""
     from keraslm.tasks import bundle, from_pretrained
 
     card = (Path(source) / "README.md").read_text(encoding="utf-8")
-    return bundle.write(from_pretrained(source), target, card=card, dtype="float16")
+    folder = bundle.write(from_pretrained(source), target, card=card, dtype="float16")
+    return judge(folder)
+
+
+def judge(folder):
+    """Write ``report.json`` of a bundle: its size, and figures on the documents held out."""
+    from keraslm.tasks import from_pretrained
+
+    lm = from_pretrained(folder)
+    evaluation = lm.evaluate(pipeline.read_corpus().validation, length=pipeline.LENGTH)
+    report = {"parameters": lm.model.count_params(), "validation": evaluation._asdict()}
+    text = json.dumps(report, indent=2) + "\n"
+    (Path(folder) / "report.json").write_text(text, encoding="utf-8")
+    return folder
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ FLOORS = (
     {"tasks"},
     {"export"},
     {"pipeline"},
-    {"demo"},
+    {"demo", "zoo"},
     {"cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from keraslm import __version__
-from keraslm.cli import artefacts, embed
+from keraslm.cli import artefacts, embed, zoo
 
 __all__ = ["check_writable", "import_tensorflow_quietly", "main"]
 
@@ -157,6 +157,9 @@ def _parser():
             "source", nargs="?",
             help="text file, folder, glob, .jsonl, or MediaWiki dump, compressed or not",
         )  # fmt: skip
+        separator(sub)
+
+    def separator(sub):
         sub.add_argument("--separator", type=_unescaped,
                          help=r"splits a text file into documents, such as '\n\n'")  # fmt: skip
 
@@ -182,6 +185,7 @@ def _parser():
     sub.add_argument("--out", required=True, type=Path, help="folder, such as saved_models/mine")
 
     artefacts.add(command)
+    zoo.add(command, nested, separator)
 
     sub = command("demo", _demo, "the whole job on a Wikipedia extract, in ten minutes")
     sub.add_argument("--out", default="saved_models/demo", type=Path)

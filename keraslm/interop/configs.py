@@ -204,3 +204,28 @@ def _their_rotary(fields):
         return {"rope_parameters": everywhere}
     local = {"rope_type": "default", "rope_theta": fields["window_rotary_base"]}
     return {"rope_parameters": {"full_attention": everywhere, "sliding_attention": local}}
+
+
+def tokenizer_config(model, tokenizer):
+    """What ``tokenizer_config.json`` says.
+
+    With it, `transformers` takes ``tokenizer.json`` as it is, and not the tokenizer that usually
+    goes with the ``model_type``.
+    """
+    inputs = ["input_ids", "attention_mask"]
+    if model.transformer_config.token_types:
+        inputs.insert(1, "token_type_ids")
+    names = {
+        role: tokenizer.id_to_token(number)
+        for role in ("bos", "eos", "unk", "pad", "cls", "sep", "mask")
+        if (number := tokenizer.special_id(role)) is not None
+    }
+    if "eos" in names:  # as for GPT-2; CTranslate2 wants one
+        names.setdefault("unk", names["eos"])
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": model.max_length,
+        "model_input_names": inputs,
+        "clean_up_tokenization_spaces": False,
+        **{f"{role}_token": name for role, name in names.items()},
+    }

@@ -9,7 +9,14 @@ import numpy as np
 from keraslm import models
 from keraslm._files import replaced_folder
 from keraslm.interop.checkpoint import Checkpoint
-from keraslm.interop.configs import family_of, head_of, our_fields, read_json, their_config
+from keraslm.interop.configs import (
+    family_of,
+    head_of,
+    our_fields,
+    read_json,
+    their_config,
+    tokenizer_config,
+)
 from keraslm.interop.families import FAMILIES
 from keraslm.models.loading import build_with_values, weights_of
 
@@ -144,7 +151,7 @@ def _renamed(name, names):
 
 
 def save_huggingface(
-    model, folder, *, family=None, tokenizer=None, generation_config=None, labels=None
+    model, folder, *, family=None, tokenizer=None, generation_config=None, labels=None, files=None
 ):
     """Save a model so that `transformers` loads it.
 
@@ -156,6 +163,7 @@ def save_huggingface(
         tokenizer: a `keraslm.tokenizers.Tokenizer` to put beside it.
         generation_config: a `keraslm.generation.GenerationConfig`, for the stop tokens.
         labels: names of the classes of a classifier.
+        files: further JSON files: name → content.
 
     Returns:
         the folder's ``Path``.
@@ -188,17 +196,36 @@ def save_huggingface(
         value = np.concatenate(parts, axis=-1) - row.plus
         value = np.concatenate([np.zeros((row.skip, *value.shape[1:]), "float32"), value])
         tensors[row.theirs] = np.ascontiguousarray(value)
-    config = their_config(model, kind, head, tokenizer, labels)
     with replaced_folder(folder) as new:
         save_file(tensors, new / "model.safetensors", metadata={"format": "pt"})
-        (new / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        files = {"config.json": their_config(model, kind, head, tokenizer, labels), **(files or {})}
         if tokenizer is not None:
             tokenizer.save(new / "tokenizer.json")
+            files["tokenizer_config.json"] = tokenizer_config(model, tokenizer)
         if generation_config is not None and generation_config.stop_ids:
-            settings = {"eos_token_id": list(generation_config.stop_ids)}
-            text = json.dumps(settings, indent=2) + "\n"
-            (new / "generation_config.json").write_text(text, encoding="utf-8")
+            stop_ids = {"eos_token_id": list(generation_config.stop_ids)}
+            files["generation_config.json"] = stop_ids
+        for name, content in files.items():
+            (new / name).parent.mkdir(exist_ok=True)
+            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            (new / name).write_text(text, encoding="utf-8")
     return folder
+
+
+def sentence_files(width, pooling, normalize, max_length):
+    """Files by which sentence-transformers knows what to do with hidden states."""
+    names = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
+    modes = {f"pooling_mode_{theirs}": ours == pooling for ours, theirs in names.items()}
+    parts = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    parts += [("2_Normalize", "Normalize")] if normalize else []
+    return {
+        "modules.json": [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for i, (path, kind) in enumerate(parts)
+        ],
+        "1_Pooling/config.json": {"word_embedding_dimension": width, **modes},
+        "sentence_bert_config.json": {"max_seq_length": max_length, "do_lower_case": False},
+    }
 
 
 def _check_target(folder):

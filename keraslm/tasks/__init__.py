@@ -3,16 +3,22 @@
 import keras  # noqa: F401  (first: see keraslm/_registration.py)
 
 from keraslm.tasks.encoders import Classified, Filled, FillMask, SentenceEncoder, TextClassifier
+from keraslm.tasks.info import Info, info
 from keraslm.tasks.pretrained import from_pretrained
+from keraslm.tasks.pruning import Pruning, prune
 from keraslm.tasks.text_generator import Score, TextGenerator
 
 __all__ = [
     "Classified",
     "FillMask",
     "Filled",
+    "Info",
+    "Pruning",
     "Score",
     "SentenceEncoder",
     "TextClassifier",
     "TextGenerator",
     "from_pretrained",
+    "info",
+    "prune",
 ]

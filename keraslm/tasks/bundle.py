@@ -102,6 +102,32 @@ def read(folder, dtype=None):
     """
     import keraslm.models
 
+    config = read_config(folder)
+    task, kind = config["task"], config["model"]["class"]
+    fields = dict(config["model"]["config"])
+    if dtype is not None:
+        fields["dtype"] = dtype
+
+    def make():
+        try:
+            return getattr(keraslm.models, kind).from_config(fields)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{folder / 'config.json'} is damaged: {error}") from error
+
+    model = _with_weights(make, folder / "model.safetensors")
+    settings = dict(config.get("settings") or {})
+    if task == "TextGenerator":
+        stored = _read_json(folder / "generation_config.json")
+        settings = {"generation_config": GenerationConfig().replace(**stored)}
+    return task, model, Tokenizer.load(folder), settings
+
+
+def read_config(folder):
+    """The checked ``config.json`` of a bundle, all of whose files are there.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read`.
+    """
     config = _read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     needed = FILES if config.get("task", "TextGenerator") == "TextGenerator" else FILES[:3]
     for name in needed:
@@ -124,22 +150,7 @@ def read(folder, dtype=None):
             f"{folder} holds a {config.get('task')} with a {kind}, which this keraslm does not "
             "know. Upgrade keraslm."
         )
-    fields = dict(config["model"]["config"])
-    if dtype is not None:
-        fields["dtype"] = dtype
-
-    def make():
-        try:
-            return getattr(keraslm.models, kind).from_config(fields)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{folder / 'config.json'} is damaged: {error}") from error
-
-    model = _with_weights(make, folder / "model.safetensors")
-    settings = dict(config.get("settings") or {})
-    if task == "TextGenerator":
-        stored = _read_json(folder / "generation_config.json")
-        settings = {"generation_config": GenerationConfig().replace(**stored)}
-    return task, model, Tokenizer.load(folder), settings
+    return config
 
 
 def _architecture(model):

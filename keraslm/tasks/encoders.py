@@ -44,11 +44,12 @@ class EncoderTask:
             )
         self.model = model
         self.tokenizer = tokenizer
+        self.max_length = model.max_length
 
     def outputs(self, texts: Sequence[str]):
         """What the model gives for each text, float32, and the padding mask.
 
-        Longer texts are cut to the model's ``max_length``. Texts of like length share a batch.
+        Longer texts are cut to ``max_length``. Texts of like length share a batch.
 
         Args:
             texts: strings.
@@ -78,9 +79,9 @@ class EncoderTask:
         if not isinstance(text, str):
             raise ValueError(f"A text must be a str; received a {type(text).__name__}.")
         ids = self.tokenizer.encode(text, add_special_tokens=True)
-        if len(ids) > self.model.max_length:
+        if len(ids) > self.max_length:
             after = len(self.tokenizer.added_tokens()[1])
-            ids = ids[: self.model.max_length - after] + ids[len(ids) - after :]
+            ids = ids[: self.max_length - after] + ids[len(ids) - after :]
         return ids or [self.tokenizer.bos_id or 0]
 
     @property
@@ -160,6 +161,7 @@ class SentenceEncoder(EncoderTask):
         pooling: of the hidden states: ``"mean"`` over the real tokens, ``"cls"`` (the first) or
             ``"max"``; a pooled head needs none.
         normalize: make every vector one long.
+        max_length: tokens of a text, beyond which it is cut; default what the model takes.
 
     Example:
         >>> encoder = keraslm.from_pretrained("all-MiniLM-L6-v2")
@@ -168,8 +170,14 @@ class SentenceEncoder(EncoderTask):
 
     heads = (None, "pooled")
 
-    def __init__(self, model, tokenizer, *, pooling="mean", normalize=True):
+    def __init__(self, model, tokenizer, *, pooling="mean", normalize=True, max_length=None):
         super().__init__(model, tokenizer)
+        if max_length is not None and not 2 < max_length <= model.max_length:
+            raise ValueError(
+                f"max_length must be from 3 to the model's {model.max_length}; received "
+                f"{max_length!r}."
+            )
+        self.max_length = max_length or model.max_length
         if pooling not in ("mean", "cls", "max"):
             raise ValueError(f"pooling must be 'mean', 'cls' or 'max'; received {pooling!r}.")
         self.pooling = pooling
@@ -177,7 +185,20 @@ class SentenceEncoder(EncoderTask):
 
     @property
     def settings(self):
-        return {"pooling": self.pooling, "normalize": self.normalize}
+        return {
+            "pooling": self.pooling,
+            "normalize": self.normalize,
+            "max_length": self.max_length,
+        }
+
+    def save_huggingface(self, folder):
+        """Write a folder that sentence-transformers and `transformers` load."""
+        from keraslm.interop.huggingface import save_huggingface, sentence_files
+
+        files = sentence_files(
+            self.model.transformer_config.d_model, self.pooling, self.normalize, self.max_length
+        )
+        return save_huggingface(self.model, folder, tokenizer=self.tokenizer, files=files)
 
     def encode(self, texts):
         """Vectors float32 ``(d_model,)`` of a str, ``(len(texts), d_model)`` of a list."""

@@ -17,9 +17,10 @@ def from_pretrained(path, dtype=None, *, revision=None, offline=False):
     `SentenceEncoder`.
 
     Args:
-        path: the folder of a bundle; ``"demo"``, the small model that is installed with keraslm; a
-            folder that `transformers` or sentence-transformers saved; or a name on Hugging Face's
-            hub, such as ``"openai-community/gpt2"``, which is downloaded once.
+        path: the folder of a bundle; ``"demo"``, the small model that is installed with keraslm,
+            or in a clone another name of the zoo; a folder that `transformers` or
+            sentence-transformers saved; or a name on Hugging Face's hub, such as
+            ``"openai-community/gpt2"``, which is downloaded once.
         dtype: dtype policy of the model, such as ``"mixed_bfloat16"``; default, as saved, or
             float32 for a checkpoint of Hugging Face's.
         revision: of a name on the hub: branch, tag or commit.
@@ -34,25 +35,29 @@ def from_pretrained(path, dtype=None, *, revision=None, offline=False):
         >>> lm = keraslm.from_pretrained("demo")
         >>> lm.generate("The city of", max_new_tokens=10)
     """
-    folder = _find(path, revision, offline)
-    if _is_hugging_face(folder):
+    folder = find(path, revision, offline)
+    if is_huggingface(folder):
         return _from_hugging_face(folder, dtype)
     name, model, tokenizer, settings = bundle.read(folder, dtype)
     task = TextGenerator if name == "TextGenerator" else getattr(encoders, name)
     return task(model, tokenizer, **settings)
 
 
-def _find(path, revision, offline):
+def find(path, revision=None, offline=False):
+    """The folder that ``path`` means, downloaded if need be; see `from_pretrained`."""
     folder = Path(path)
     if folder.is_dir():
         return folder
-    packaged = Path(__file__).parent.parent / "pretrained" / str(path)
-    if len(Path(path).parts) == 1 and packaged.is_dir():
-        return packaged
+    if len(folder.parts) == 1:
+        package = Path(__file__).parents[1]
+        # Installed with keraslm; or the zoo of a clone.
+        for place in (package / "pretrained", package.parent / "saved_models"):
+            if (place / folder / "config.json").is_file():
+                return place / folder
     if not _is_hub_name(str(path)):
         raise FileNotFoundError(
             f"No model at {path}. Give the folder of a bundle or of a Hugging Face model, a name "
-            "on the hub such as 'openai-community/gpt2', or 'demo'."
+            "on the hub such as 'openai-community/gpt2', or 'demo'. 'keraslm zoo list' shows more."
         )
     return _download(str(path), revision, offline)
 
@@ -87,7 +92,8 @@ def _download(name, revision, offline):
 # === Hugging Face's folders ===
 
 
-def _is_hugging_face(folder):
+def is_huggingface(folder):
+    """Whether a folder holds a checkpoint of Hugging Face's, and not a bundle."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -101,7 +107,7 @@ def _from_hugging_face(folder, dtype):
 
     pooling = _pooling(folder)
     model = load_huggingface(folder, head=None if pooling else "auto", dtype=dtype)
-    tokenizer = _tokenizer(folder, model)
+    tokenizer = _fitting_tokenizer(folder, model)
     config = read_json(folder / "config.json")
     if hasattr(model, "step"):
         return TextGenerator(model, tokenizer, _generation_config(folder, config))
@@ -138,6 +144,10 @@ def _pooling(folder):
     if unknown:
         raise ValueError(f"{folder / 'modules.json'} has a module {unknown[0]}, which is unknown.")
     settings = {"normalize": "Normalize" in kinds}
+    if (folder / "sentence_bert_config.json").is_file():
+        settings["max_length"] = read_json(folder / "sentence_bert_config.json").get(
+            "max_seq_length"
+        )
     if "Pooling" in kinds:
         if Path(kinds["Pooling"]).name != kinds["Pooling"]:
             raise ValueError(f"{folder / 'modules.json'} names a path outside its folder.")
@@ -153,8 +163,8 @@ def _pooling(folder):
     return settings
 
 
-def _tokenizer(folder, model):
-    """The tokenizer, or None where there are no files of one."""
+def load_tokenizer(folder):
+    """The `Tokenizer` of a folder of Hugging Face's, or None where there are no files of one."""
     from keraslm.interop.configs import read_json
     from keraslm.tokenizers.tokenizer import Tokenizer
 
@@ -164,14 +174,18 @@ def _tokenizer(folder, model):
         tokenizer = Tokenizer.load(folder)
         tokenizer.engine.no_padding()  # tasks pad and cut themselves
         tokenizer.engine.no_truncation()
-    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        tokenizer = Tokenizer.from_gpt2_files(folder / "vocab.json", folder / "merges.txt")
-    elif (folder / "vocab.txt").is_file():
+        return tokenizer
+    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        return Tokenizer.from_gpt2_files(folder / "vocab.json", folder / "merges.txt")
+    if (folder / "vocab.txt").is_file():
         lowercase = settings.get("do_lower_case", True)
-        tokenizer = Tokenizer.from_bert_vocab(folder / "vocab.txt", lowercase)
-    else:
-        return None
-    if tokenizer.vocab_size > model.vocab_size:
+        return Tokenizer.from_bert_vocab(folder / "vocab.txt", lowercase)
+    return None
+
+
+def _fitting_tokenizer(folder, model):
+    tokenizer = load_tokenizer(folder)
+    if tokenizer is not None and tokenizer.vocab_size > model.vocab_size:
         raise ValueError(
             f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the model "
             f"{model.vocab_size}. They do not belong together."

@@ -1,5 +1,6 @@
 """Text to ids and back: train, load, save. One format, ``tokenizer.json``."""
 
+from keraslm.tokenizers.pruning import prune_tokenizer
 from keraslm.tokenizers.tokenizer import Encoding, Tokenizer
 
-__all__ = ["Encoding", "Tokenizer"]
+__all__ = ["Encoding", "Tokenizer", "prune_tokenizer"]

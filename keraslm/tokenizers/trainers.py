@@ -136,7 +136,7 @@ def _add_special_tokens(engine, tokens):
 
 
 def from_gpt2_files(vocab, merges):
-    """Engine from the ``vocab.json`` and ``merges.txt`` of GPT-2 (Radford et al. 2019) or RoBERTa."""
+    """Engine from ``vocab.json`` and ``merges.txt`` of GPT-2 (Radford et al. 2019) or RoBERTa."""
     from tokenizers import models, processors
 
     for file in (Path(vocab), Path(merges)):

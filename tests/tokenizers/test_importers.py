@@ -21,7 +21,7 @@ NUMBER = 10_000
 FAMILIES = ["gpt2", "roberta", "chinese", "chinese-cased", "english", "english-cased"]
 ROBERTA = ["<s>", "<pad>", "</s>", "<unk>"]
 
-# Where the strings come from: first and last code point of blocks, each as likely as the others.
+# First and last code point of blocks, each as likely as the others.
 BLOCKS = [
     (0x00, 0x1F), (0x21, 0x7E), (0x7F, 0xA0), (0xA1, 0xFF), (0x100, 0x24F), (0x250, 0x36F),
     (0x370, 0x3FF), (0x400, 0x52F), (0x590, 0x5FF), (0x600, 0x77F), (0x900, 0x97F),
@@ -33,73 +33,14 @@ BLOCKS = [
     (0x1F000, 0x1FAFF), (0x20000, 0x2A6DF), (0x2A700, 0x3FFFF), (0x40000, 0xDFFFF),
     (0xE0000, 0xE01EF), (0xF0000, 0x10FFFF),
 ]  # fmt: skip
-SPACES = [" ", " ", "  ", "    ", "\t", "\n", "\r\n", "\n\n", "\r", "\v\f", "\x1c", "\x85", "\xa0"]
-SPACES += ["\u1680", "\u180e", "\u2003", "\u2028", "\u2029", "\u202f", "\u3000", "\u200b", "\ufeff"]
-CONTRACTIONS = ["'s", "'S", "'t", "'re", "'RE", "'ve", "'m", "'ll", "'LL", "'d", "\u2019s", "''s"]
-SPECIAL = ["<|endoftext|>", "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[mask]", "[ MASK ]"]
-SPECIAL += [*ROBERTA, "<mask>", "<MASK>", "<|endoftext|", "[unused1]", "##s", "##", "<s", "/s>"]
-EMOJI = [
-    "👩🏽‍💻",
-    "👨‍👩‍👧‍👦",
-    "🏳️‍🌈",
-    "🇨🇭",
-    "1️⃣",
-    "👍🏿",
-    "❤️",
-    "🤦🏼‍♂️",
-    "🏴\U000e0067\U000e007f",
-    "\u200d",
-]
-NUMBERS = [
-    "0",
-    "12345678901",
-    "3.14",
-    "1,000",
-    "٣٤",
-    "१२",
-    "๑๒",
-    "Ⅻ",
-    "½",
-    "²",
-    "①",
-    "㊿",
-    "１２",
-    "𝟘𝟙",
-    "〇",
-]
-RUNS = [
-    "...",
-    "!!!",
-    "?!",
-    "--",
-    "—",
-    "''",
-    '"',
-    "((",
-    "…",
-    "。。",
-    "、",
-    "「」",
-    "«»",
-    "@#$%^&*",
-    "_",
-]
-ODD = [
-    "\0",
-    "\ufffd",
-    "\ufffe",
-    "İ",
-    "ı",
-    "ß",
-    "ẞ",
-    "ς",
-    "Σ",
-    "ﬁ",
-    "ǅ",
-    "\u0345",
-    "e\u0301\u0323",
-    "각",
-]
+SPACES = [
+    " ", " ", "  ", "    ", "\t", "\n", "\r\n", "\n\n", "\r", "\v\f", "\x1c", "\x85", "\xa0",
+    "\u1680", "\u180e", "\u2003", "\u2028", "\u2029", "\u202f", "\u3000", "\u200b", "\ufeff",
+]  # fmt: skip
+SPECIAL = [
+    "<|endoftext|>", "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[mask]", "[ MASK ]", *ROBERTA,
+    "<mask>", "<MASK>", "<|endoftext|", "[unused1]", "##s", "##", "<s", "/s>",
+]  # fmt: skip
 PHRASES = [
     "The quick brown fox doesn't jump over the lazy dog; it's tired.",
     "I'LL say they've won $1,234.56 (about 12%) at 10:30 p.m. -- didn't you?",
@@ -107,8 +48,17 @@ PHRASES = [
     "unbelievably pneumonoultramicroscopicsilicovolcanoconiosis internationalization",
     "def f(x):\n\treturn x ** 2  # naïve café résumé Zürich ÀÉÎÕÜ",
     "我们今天去北京的天安门广场,看升旗仪式。", "“人工智能”(AI)在2024年发展得很快!",
-    "価格は１，２００円です。カタカナとひらがな", "한국어 문장을 토큰으로 나눕니다", "ภาษาไทยไม่มีช่องว่าง",
-    "שלום עולם", "مرحبا بالعالم", "Привет, мир! ЁЖИК", "Ὀδυσσεύς ΟΔΥΣΣΕΥΣ", "हिन्दी में लिखा",
+    "価格は１，２００円です。カタカナとひらがな", "한국어 문장을 토큰으로 나눕니다",
+    "ภาษาไทยไม่มีช่องว่าง", "हिन्दी में लिखा", "שלום עולם", "مرحبا بالعالم", "Привет, мир! ЁЖИК",
+    "Ὀδυσσεύς ΟΔΥΣΣΕΥΣ",
+]  # fmt: skip
+POOLS = [
+    SPACES, SPACES, SPECIAL,
+    ["'s", "'S", "'t", "'re", "'RE", "'ve", "'m", "'ll", "'LL", "'d", "\u2019s", "''s", " 's"],
+    ["👩🏽‍💻", "👨‍👩‍👧‍👦", "🏳️‍🌈", "🇨🇭", "1️⃣", "👍🏿", "❤️", "🤦🏼‍♂️", "🏴\U000e0067\U000e007f"],
+    ["0", "12345678901", "3.14", "1,000", "٣٤", "१२", "๑๒", "Ⅻ", "½", "²", "①", "㊿", "１２", "𝟘𝟙"],
+    ["...", "!!!", "?!", "--", "—", "''", '"', "((", "…", "。。", "、", "「」", "«»", "@#$%^&_"],
+    ["\0", "\ufffd", "\ufffe", "İ", "ı", "ß", "ẞ", "ς", "Σ", "ﬁ", "ǅ", "\u0345", "e\u0301\u0323"],
 ]  # fmt: skip
 
 
@@ -127,10 +77,9 @@ def mutated(rng, text):
 
 def part(rng):
     """A few characters."""
-    pools = [SPACES, SPACES, CONTRACTIONS, SPECIAL, EMOJI, NUMBERS, RUNS, ODD]
     kind = rng.randrange(12)
-    if kind < len(pools):
-        return rng.choice(pools[kind])
+    if kind < len(POOLS):
+        return rng.choice(POOLS[kind])
     if kind == 8:
         return mutated(rng, rng.choice(PHRASES))
     # From one block, or each character from another.
@@ -156,7 +105,7 @@ def strings(number, seed=0):
 @pytest.fixture(scope="module")
 def texts():
     texts = strings(NUMBER)
-    assert len(texts) >= NUMBER and texts == strings(NUMBER)
+    assert len(texts) == NUMBER and texts == strings(NUMBER)
     return texts
 
 
@@ -202,7 +151,7 @@ def check(texts, found, expected):
 def test_imported_as_in_transformers(pair, texts):
     ours, theirs = pair
     assert ours.engine.get_vocab() == theirs.get_vocab()
-    assert list(ours.special_tokens.values()) == sorted(set(theirs.all_special_ids))
+    assert set(ours.special_tokens.values()) == set(theirs.all_special_ids)
     for special in (False, True):
         expected = theirs(texts, add_special_tokens=special)["input_ids"]
         check(texts, ours.encode_batch(texts, add_special_tokens=special), expected)
@@ -210,23 +159,23 @@ def test_imported_as_in_transformers(pair, texts):
         rows = [*expected, *random_rows(ours)]
         back = theirs.batch_decode(rows, skip, clean_up_tokenization_spaces=False)
         check(rows, ours.decode_batch(rows, skip), back)
-    if ours.kind == "bpe":
-        before, after = ours.added_tokens()
-        rows = (row[len(before) : len(row) - len(after)] for row in expected)
-        check(texts, (ours.decode(row, skip_special_tokens=False) for row in rows), texts)
+    if ours.kind == "bpe":  # loses nothing
+        rows = ours.encode_batch(texts)
+        check(texts, ours.decode_batch(rows, skip_special_tokens=False), texts)
 
 
 def test_twin_as_in_transformers(pair, texts):
     ours, theirs = pair
     twin = GraphTokenizer(ours)
     encode = tf.function(twin.encode, input_signature=[tf.TensorSpec([None], tf.string)])
-    expected = theirs(texts, add_special_tokens=False)["input_ids"]
-    # All of them; the batches keep the longest strings apart.
-    for start in range(0, len(texts), 2500):
-        batch = texts[start : start + 2500]
-        found = encode(tf.constant(batch)).to_list()
-        check(batch, found, expected[start : start + 2500])
+    expected = theirs(texts)["input_ids"]
+    before, after = ours.added_tokens()
+    for start in range(0, NUMBER, 2500):  # all of them
+        batch = slice(start, start + 2500)
+        found = encode(tf.constant(texts[batch])).to_list()
+        check(texts[batch], [[*before, *row, *after] for row in found], expected[batch])
     rows = [*expected, *random_rows(ours)]
     back = theirs.batch_decode(rows, True, clean_up_tokenization_spaces=False)
-    found = twin.decode(tf.ragged.constant(rows, tf.int32, ragged_rank=1)).numpy()
-    check(rows, [text.decode() for text in found], back)
+    ids = tf.constant([i for row in rows for i in row])  # tf.ragged.constant takes a minute
+    found = twin.decode(tf.RaggedTensor.from_row_lengths(ids, [len(row) for row in rows]))
+    check(rows, [text.decode() for text in found.numpy()], back)
