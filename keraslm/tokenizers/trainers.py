@@ -166,9 +166,9 @@ def from_bert_vocab(vocab, lowercase):
 
     if not Path(vocab).is_file():
         raise FileNotFoundError(f"No file {vocab}. Give BERT's vocab.txt, one token a line.")
-    tokens = Path(vocab).read_text(encoding="utf-8").rstrip("\n").split("\n")
-    # BERT's own reader strips: a token of the Chinese vocabulary, U+2028, becomes the empty one.
-    ids = {token.rstrip(): i for i, token in enumerate(tokens)}
+    # Split by hand and not stripped: one token of the Chinese vocabulary is a space, U+2028.
+    tokens = Path(vocab).read_text(encoding="utf-8").split("\n")
+    ids = {token.rstrip("\r"): i for i, token in enumerate(tokens) if token.rstrip("\r")}
     if "[UNK]" not in ids:
         raise ValueError(f"{vocab} is not a BERT vocabulary: it has no [UNK].")
     engine = _bert(models.WordPiece(vocab=ids, unk_token="[UNK]"), lowercase)
