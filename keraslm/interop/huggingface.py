@@ -2,6 +2,7 @@
 
 import functools
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,15 @@ from keraslm.models.loading import build_with_values, weights_of
 IGNORED = ("position_ids", "rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
 
 
-def load_huggingface(folder, *, head="auto", dtype=None):
+def load_huggingface(folder, *, head="auto", dtype=None, progress=None):
     """Load a checkpoint that `transformers` saved.
 
     Args:
         folder: with ``config.json`` and ``model.safetensors``, or shards and their index.
         head: of an encoder, as in `keraslm.models.BERT`; ``"auto"``: what ``architectures`` says.
         dtype: dtype policy of the model, such as ``"bfloat16"``; default float32.
+        progress: whether to show on stderr how far it is; default: if that is a terminal and the
+            model large.
 
     Returns:
         a `keraslm.models.GPT` or `BERT`.
@@ -61,7 +64,11 @@ def load_huggingface(folder, *, head="auto", dtype=None):
         except ValueError as error:
             raise ValueError(f"{folder / 'config.json'} describes no model: {error}") from error
 
-    model = build_with_values(make, lambda model: _plan(model, family, head, checkpoint, folder))
+    def plan(model):
+        reads = _plan(model, family, head, checkpoint, folder)
+        return _shown(reads, model.count_params(), folder.name, progress)
+
+    model = build_with_values(make, plan)
     model.huggingface_family = config["model_type"], head  # for saving it as what it was
     return model
 
@@ -121,6 +128,28 @@ def _plan(model, family, head, checkpoint, folder):
         for part, path in enumerate(ours):
             reads[path] = functools.partial(_part, checkpoint, name, row, part, len(ours))
     return reads
+
+
+LARGE = 100_000_000  # weights; less takes a second
+
+
+def _shown(reads, total, name, progress):
+    """The same functions, which show how far they are."""
+    if progress is None:
+        progress = total >= LARGE and sys.stderr.isatty()
+    if not progress:
+        return reads
+    done = 0
+
+    def shown(read):
+        nonlocal done
+        value = read()
+        done += value.size
+        end = "\n" if done >= total else ""
+        print(f"\rLoading {name}: {done / total:.0%}", end=end, file=sys.stderr, flush=True)
+        return value
+
+    return {path: functools.partial(shown, read) for path, read in reads.items()}
 
 
 def _their_shape(shapes, row):

@@ -74,7 +74,7 @@ def _download(name, revision, offline):
     except ImportError as error:
         raise ImportError(
             f"{name} is no folder; a name on the hub needs huggingface_hub. Run: pip install "
-            "huggingface_hub"
+            "'keraslm[hub]'"
         ) from error
     try:
         return Path(

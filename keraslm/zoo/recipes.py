@@ -97,7 +97,7 @@ RECIPES = {
         {"kind": "char", "vocab_size": 3500},
         {"family": "GPT", **NANO, "num_layers": 2},
         {"epochs": 3, "batch_size": 16, "length": 128, "learning_rate": 3e-3},
-        "浣溪沙\n",
+        "水调歌头\n明月几时有",
     ),
 }  # fmt: skip
 

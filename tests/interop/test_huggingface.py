@@ -8,6 +8,7 @@ import pytest
 import keraslm
 from keraslm.interop import FAMILIES, load_huggingface, save_huggingface
 from keraslm.models import BERT, GPT
+from keraslm.tokenizers import Tokenizer
 
 VOCAB = 120
 SHAPES = {
@@ -233,6 +234,22 @@ def test_bad_files(folder, tmp_path):
         load_huggingface(folder)
 
 
+def test_tensors_that_share_their_bytes(folder):
+    tensor = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    header = json.dumps({"a": tensor, "b": tensor}).encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(8)
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged"):
+        load_huggingface(folder)
+
+
+def test_progress(folder, capfd):
+    load_huggingface(folder, progress=True)
+    assert capfd.readouterr().err.endswith("Loading hf: 100%\n")
+    load_huggingface(folder)
+    assert not capfd.readouterr().err
+
+
 def test_tokenizer_that_does_not_fit(folder, lm):
     lm.tokenizer.save(folder / "tokenizer.json")
     with pytest.raises(ValueError, match="the tokenizer has 600 tokens, the model 40"):
@@ -248,12 +265,48 @@ def test_text_generator_both_ways(lm, tmp_path):
     assert back.generation_config.stop_ids == lm.generation_config.stop_ids
 
 
+def test_transformers_takes_our_tokenizers(torch, articles, tmp_path):
+    import transformers
+
+    for kind, size in (("bpe", 500), ("char", None), ("word", 500), ("wordpiece", 500)):
+        tokenizer = Tokenizer.train(articles, kind, size)
+        builder = BERT if kind == "wordpiece" else GPT
+        model = builder(tokenizer.vocab_size, 1, 16, 2)
+        folder = save_huggingface(model, tmp_path / kind, tokenizer=tokenizer)
+        theirs = transformers.AutoTokenizer.from_pretrained(folder)
+        for text in (*articles[:20], "", "  a  b\n\n c", "中文 Ünï [MASK] <|endoftext|> x"):
+            ids = tokenizer.encode(text, add_special_tokens=True)
+            assert theirs(text).input_ids == ids
+            assert theirs.decode(ids, skip_special_tokens=True) == tokenizer.decode(ids)
+        assert theirs.eos_token_id == tokenizer.eos_id
+
+
 def test_names_on_the_hub(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(FileNotFoundError, match="No folder nobody/nothing.*among the downloads"):
         keraslm.from_pretrained("nobody/nothing", offline=True)
     with pytest.raises(FileNotFoundError, match="No model at no/such/folder"):
         keraslm.from_pretrained("no/such/folder")
+
+
+def test_downloads_are_found_without_a_network(lm, monkeypatch, tmp_path):
+    """As huggingface_hub keeps them: a commit a folder, a branch a file."""
+    hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    kept = tmp_path / "models--someone--tiny"
+    commits = ["a" * 40, "b" * 40]
+    for commit, name in zip(commits, ("main", "v1"), strict=True):
+        (kept / "refs").mkdir(parents=True, exist_ok=True)
+        (kept / "refs" / name).write_text(commit)
+    lm.save_huggingface(kept / "snapshots" / commits[0])
+    save_huggingface(GPT(40, 1, 16, 2), kept / "snapshots" / commits[1])
+    found = keraslm.from_pretrained("someone/tiny", offline=True)
+    assert found.generate("The", max_new_tokens=4) == lm.generate("The", max_new_tokens=4)
+    for revision in ("v1", commits[1]):
+        pinned = keraslm.from_pretrained("someone/tiny", revision=revision, offline=True)
+        assert pinned.model.vocab_size == 40 and pinned.tokenizer is None
+    with pytest.raises(FileNotFoundError, match="no such model among the downloads"):
+        keraslm.from_pretrained("someone/tiny", revision="v2", offline=True)
 
 
 def test_every_family_is_tried(torch):

@@ -1,4 +1,4 @@
-"""The zoo: what is committed is what the index says; copies are checked; recipes can be followed."""
+"""The zoo: what is committed is what the index says; copies are checked; recipes work."""
 
 import functools
 import http.server
@@ -10,8 +10,8 @@ import pytest
 import keraslm
 from keraslm import cli
 from keraslm.pipeline import Corpus
-from keraslm.zoo import RECIPES, SOURCES, Recipe, Source, catalogue, recipes
-from keraslm.zoo.catalogue import CLONE, MARK, index, table
+from keraslm.zoo import RECIPES, SOURCES, Recipe, Source, catalogue, entries, recipes
+from keraslm.zoo.entries import CLONE, MARK, index, table
 
 IS_CLONE = (CLONE / "saved_models").is_dir()
 clone = pytest.mark.skipif(not IS_CLONE, reason="not a clone of the repository")
@@ -19,15 +19,15 @@ clone = pytest.mark.skipif(not IS_CLONE, reason="not a clone of the repository")
 
 @clone
 def test_the_index_is_of_what_is_committed():
-    entries = catalogue()
+    found = catalogue()
     assert index() == {name: {k: v for k, v in e._asdict().items() if k != "name"}
-                       for name, e in entries.items()}  # fmt: skip
+                       for name, e in found.items()}  # fmt: skip
     page = (CLONE / "saved_models" / "README.md").read_text(encoding="utf-8")
-    assert page.partition(MARK)[2].strip() == table(entries.values()).strip()
-    assert set(RECIPES) <= set(entries)
-    assert all(entry.num_bytes <= 3_000_000 for entry in entries.values())
-    assert sum(entry.num_bytes for entry in entries.values()) <= 25_000_000
-    assert entries["demo"].num_bytes <= 2_000_000
+    assert page.partition(MARK)[2].strip() == table(found.values()).strip()
+    assert set(RECIPES) <= set(found)
+    assert all(entry.num_bytes <= 3_000_000 for entry in found.values())
+    assert sum(entry.num_bytes for entry in found.values()) <= 25_000_000
+    assert found["demo"].num_bytes <= 2_000_000
 
 
 @clone
@@ -57,10 +57,10 @@ def source(tmp_path, monkeypatch):
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(bytes(100))
     entry = {"kind": "saved_models", "summary": "s", "parameters": 1, "quality": "q",
-             "licence": "MIT", "files": keraslm.zoo.catalogue.__globals__["_files"](folder)}  # fmt: skip
+             "licence": "MIT", "files": entries.files_of(folder)}  # fmt: skip
     file = tmp_path / "index.json"
     file.write_text(json.dumps({"tiny": entry}))
-    monkeypatch.setitem(keraslm.zoo.catalogue.__globals__, "INDEX", file)
+    monkeypatch.setattr(entries, "INDEX", file)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "clone"
 

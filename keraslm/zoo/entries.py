@@ -140,7 +140,7 @@ def index(clone=CLONE):
     for results in sorted((clone / "embeddings").glob("*/results.json")):
         entries[results.parent.name] = _vectors(results.parent)
     for name, fields in entries.items():
-        fields["files"] = _files(clone / fields["kind"] / name)
+        fields["files"] = files_of(clone / fields["kind"] / name)
     return entries
 
 
@@ -172,7 +172,8 @@ def _read(file):
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def _files(folder):
+def files_of(folder):
+    """Files of a folder: name → ``[bytes, SHA-256]``."""
     return {
         file.name: [file.stat().st_size, _digest(file)]
         for file in sorted(folder.iterdir())
