@@ -38,7 +38,7 @@ def prune(task, texts: Iterable[str], *, validation: Sequence[str] | None = None
     """Leave out the tokens that texts do not need, in the tokenizer and in the model.
 
     On these texts the new task has the same tokens and the same hidden states as the old one. On
-    others, what was left out is spelled in bytes or smaller pieces, or is unknown; see
+    others, words that were left out are spelled in smaller pieces, letters or bytes; see
     `keraslm.tokenizers.prune_tokenizer`.
 
     Args:

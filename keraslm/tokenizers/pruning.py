@@ -9,9 +9,9 @@ from keraslm.tokenizers.tokenizer import Tokenizer
 def prune_tokenizer(tokenizer: Tokenizer, texts: Iterable[str]) -> tuple[Tokenizer, list[int]]:
     """A tokenizer without the tokens that texts do not need.
 
-    On these texts it gives the same tokens, renumbered. Special tokens stay, and what other texts
-    are spelled with if the tokenizer knows bytes: those of byte-level BPE and of byte fallback.
-    Elsewhere, what is left out becomes unknown in other texts.
+    On these texts it gives the same tokens, renumbered. Special tokens stay, and so does what
+    spells other texts: the bytes of byte-level BPE and of byte fallback, and single letters that
+    the texts have. A character that is in none of the texts is unknown, if there are no bytes.
 
     Args:
         tokenizer: a `Tokenizer`.
@@ -40,11 +40,13 @@ def prune_tokenizer(tokenizer: Tokenizer, texts: Iterable[str]) -> tuple[Tokeniz
             "Unigram can."
         )
     names = _used(tokenizer, texts) | _always(data)
+    names |= _letters(names)
     is_list = isinstance(model["vocab"], list)  # Unigram: pairs of a token and its score
     old = dict(model["vocab"]) if not is_list else {t: i for i, (t, _) in enumerate(model["vocab"])}
+    names &= set(old)
     if model["type"] == "BPE":
         model["merges"] = _merges_to(names, model["merges"])
-    ids = {*(old[name] for name in names if name in old)}
+    ids = {old[name] for name in names}
     ids |= {token["id"] for token in data["added_tokens"]}
     kept = sorted(ids)
     new_id = {number: i for i, number in enumerate(kept)}
@@ -93,6 +95,13 @@ def _always(data):
     if '"ByteLevel"' in json.dumps(data.get("pre_tokenizer")):
         names.update(pre_tokenizers.ByteLevel.alphabet())
     return names
+
+
+def _letters(names):
+    """Single letters of tokens, inside words too: any word of these letters can be spelled."""
+    letters = {letter for name in names for letter in name}
+    # Chinese characters are words by themselves.
+    return letters | {f"##{letter}" for letter in letters if ord(letter) < 0x2E80}
 
 
 def _merges_to(names, merges):

@@ -55,8 +55,14 @@ def test_byte_level_spells_any_other_text(articles):
         assert pruned.decode(pruned.encode(text)) == text
 
 
-def test_elsewhere_other_text_is_unknown(articles):
-    pruned, _ = prune_tokenizer(trained("wordpiece", articles), articles[:1])
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
+def test_elsewhere_other_words_are_spelled(kind, articles):
+    tokenizer = trained(kind, articles)
+    pruned, _ = prune_tokenizer(tokenizer, articles[:2])
+    unknown = tokenizer.token_to_id("[UNK]" if kind == "wordpiece" else "<unk>")
+    assert unknown not in tokenizer.encode("zebras quiz")
+    new = pruned.encode("zebras quiz")
+    assert pruned.special_id("unk") not in new and pruned.decode(new) == "zebras quiz"
     assert pruned.special_id("unk") in pruned.encode("東")
 
 
