@@ -21,6 +21,7 @@ A small GPT that `keraslm demo` trained in minutes on {documents} articles of th
 | validation loss | {loss:.3f} nats a token |
 | perplexity | {perplexity:.1f} |
 | bits per byte | {bits:.3f} |
+| licence | CC BY-SA 4.0, as the text |
 
 Its text is derived from Wikipedia and under CC BY-SA 4.0, which requires naming the source.
 Made with `keraslm demo`.

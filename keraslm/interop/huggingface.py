@@ -52,7 +52,7 @@ def load_huggingface(folder, *, head="auto", dtype=None, progress=None):
     if family.builder == "BERT":
         head = head_of(family, config) if head == "auto" else head
         fields["head"] = None if head is None else head.partition("-")[0]
-        classes = 2 if head == "token_classifier-span" else len(config.get("id2label") or "ab")
+        classes = 2 if head == "token_classifier-span" else len(config.get("id2label") or (0, 1))
         is_classifier = fields["head"] in ("classifier", "token_classifier")
         fields["num_classes"] = classes if is_classifier else None
     else:
@@ -275,10 +275,6 @@ def _family_for(model):
     return kind
 
 
-# Fields that any family may have, beside those in its table.
-FREE = {"initializer_range", "kernel_regularizer", "num_kv_heads", "head_dim"}
-
-
 def _fits(model, family):
     head = getattr(model, "head", None)
     if family.builder != type(model).__name__ or head not in family.heads:
@@ -286,11 +282,13 @@ def _fits(model, family):
     if any(getattr(model, name) != value for name, value in family.options.items()):
         return False
     fields = model.transformer_config.to_dict()
-    default = getattr(models, family.builder).make_config(
-        vocab_size=2, num_layers=1, d_model=8, num_heads=2, **family.constants
-    )
-    fixed = set(fields) - set(family.fields) - FREE - family.free
-    if any(fields[name] != getattr(default, name) for name in fixed):
+    own = {name: fields[name] for name in family.fields if name not in family.constants}
+    try:  # what the family makes of the fields that it has
+        there = getattr(models, family.builder).make_config(**own, **family.constants).to_dict()
+    except ValueError:
+        return False
+    fixed = set(fields) - {"initializer_range", "kernel_regularizer"} - family.free
+    if any(fields[name] != there[name] for name in fixed):
         return False
     covered = {path for ours, _ in rows_of(model, family, head, "") for path in ours}
     return covered == set(weights_of(model))

@@ -42,6 +42,15 @@ TASKS = {
 MODELS = ("GPT", "BERT")
 
 
+def check_tokenizer(task):
+    """Raise a ValueError if a task has no tokenizer."""
+    if task.tokenizer is None:
+        raise ValueError(
+            "There is no tokenizer: the folder has no tokenizer files. Use .model on ids, or give "
+            "one: task.tokenizer = keraslm.tokenizers.Tokenizer.load(path)."
+        )
+
+
 def write(lm, folder, card=None, dtype=None):
     """Write a task as a bundle, whole or not at all.
 
@@ -53,11 +62,15 @@ def write(lm, folder, card=None, dtype=None):
 
     Returns:
         the folder's ``Path``.
+
+    Raises:
+        ValueError: the task has no tokenizer.
     """
     from safetensors.numpy import save_file
 
     import keraslm
 
+    check_tokenizer(lm)
     folder = Path(folder)
     model = lm.model
     config = {

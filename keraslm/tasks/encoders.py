@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from keraslm.tasks import bundle
-from keraslm.tasks.text_generator import check_tokenizer
 
 BATCH_SIZE = 32
 
@@ -75,7 +74,7 @@ class EncoderTask:
                 yield i, found[row], rows[i]
 
     def _ids(self, text):
-        check_tokenizer(self)
+        bundle.check_tokenizer(self)
         if not isinstance(text, str):
             raise ValueError(f"A text must be a str; received a {type(text).__name__}.")
         ids = self.tokenizer.encode(text, add_special_tokens=True)

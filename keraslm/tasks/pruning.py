@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keraslm.models.loading import build_with_values, weights_of
+from keraslm.tasks.bundle import check_tokenizer
 from keraslm.tokenizers.pruning import prune_tokenizer
 
 
@@ -56,8 +57,6 @@ def prune(task, texts: Iterable[str], *, validation: Sequence[str] | None = None
         >>> small, report = keraslm.tasks.prune(lm, open("my.txt").read().split("\\n\\n"))
         >>> small.save("saved_models/small")
     """
-    from keraslm.tasks.text_generator import check_tokenizer
-
     check_tokenizer(task)
     texts = list(texts)
     tokenizer, kept = prune_tokenizer(task.tokenizer, texts)

@@ -27,15 +27,6 @@ class Score(NamedTuple):
         return math.exp(-self.total / len(self.log_probs))
 
 
-def check_tokenizer(task):
-    """Raise a ValueError if a task has no tokenizer."""
-    if task.tokenizer is None:
-        raise ValueError(
-            "There is no tokenizer: the folder has no tokenizer files. Use .model on ids, or give "
-            "one: task.tokenizer = keraslm.tokenizers.Tokenizer.load(path)."
-        )
-
-
 class TextGenerator:
     """A language model that takes and gives text.
 
@@ -194,7 +185,7 @@ class TextGenerator:
         A text is scored after the token that starts texts, if the tokenizer has one.
         """
         ids = self._prompt_ids([text])[0]
-        check_tokenizer(self)
+        bundle.check_tokenizer(self)
         start = self.tokenizer.bos_id
         if start is not None and ids[0] != start:
             ids = [start, *ids]
@@ -215,7 +206,7 @@ class TextGenerator:
         from keraslm.data.packing import encode_documents, pack
         from keraslm.training.evaluation import evaluate
 
-        check_tokenizer(self)
+        bundle.check_tokenizer(self)
         stream = encode_documents(texts, self.tokenizer)
         length = min(length or self.model.max_length, max(1, stream.num_tokens - 1))
         rows = pack(stream, length=length).dataset(batch_size, shuffle=False)
@@ -284,7 +275,7 @@ class TextGenerator:
 
         if isinstance(texts, PackedTokens):
             return texts
-        check_tokenizer(self)
+        bundle.check_tokenizer(self)
         stream = encode_documents(texts, self.tokenizer)
         return pack(stream, length=length or self.model.max_length)
 
@@ -310,7 +301,7 @@ class TextGenerator:
     def _prompt_ids(self, texts):
         if not texts:
             raise ValueError("There is no prompt: give a text or a list of texts.")
-        check_tokenizer(self)
+        bundle.check_tokenizer(self)
         prompts = [self.tokenizer.encode(text) for text in texts]
         start = self.tokenizer.bos_id
         for i, ids in enumerate(prompts):

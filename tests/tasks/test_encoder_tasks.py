@@ -89,6 +89,8 @@ def test_bad_input(tokenizer):
     encoder = SentenceEncoder(bert(tokenizer, head=None), None)
     with pytest.raises(ValueError, match="There is no tokenizer"):
         encoder.encode("text")
+    with pytest.raises(ValueError, match="There is no tokenizer"):
+        encoder.save("anywhere")
     encoder.tokenizer = tokenizer
     with pytest.raises(ValueError, match="must be a str; received a int"):
         encoder.encode([3])

@@ -25,8 +25,14 @@ def test_text_generator(lm, articles, tmp_path):
     ) == text  # fmt: skip
     back = keraslm.from_pretrained(small.save_huggingface(tmp_path / "hf"))
     assert back.generate(prompt, max_new_tokens=10) == text
-    keraslm.export.tflite(small, tmp_path / "mine")  # proven, or an error
-    keraslm.export.litertlm(small, tmp_path / "mine")
+
+
+@pytest.mark.slow
+def test_every_export(lm, articles, tmp_path):
+    small, _ = prune(lm, articles[:2])
+    for target in (keraslm.export.tflite, keraslm.export.litertlm, keraslm.export.saved_model):
+        target(small, tmp_path)  # proven, or an error
+    keraslm.export.web(small, tmp_path, verify=False)
 
 
 def test_hidden_states_stay(articles):
