@@ -33,7 +33,7 @@ def train(texts, kind, vocab_size, min_frequency, lowercase, special_tokens):
         )
     engine, trainer = _parts(kind, vocab_size, min_frequency, lowercase, special_tokens)
     engine.train_from_iterator(_not_empty(texts), trainer)
-    if kind == "wordpiece":
+    if kind == "wordpiece" or {"[CLS]", "[SEP]"} <= set(special_tokens):
         engine.post_processor = _bert_template(engine)
     trained = engine.get_vocab_size()
     if vocab_size is not None and trained < vocab_size:
