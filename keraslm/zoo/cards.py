@@ -56,7 +56,7 @@ def card(name, recipe, source, task, report):
     return CARD.format(
         name=name,
         summary=recipe.summary,
-        nature="It goes on with a text." if is_generator else "It guesses hidden words.",
+        nature="It goes on with a text." if is_generator else "It guesses hidden tokens.",
         task="lm" if is_generator else "fill",
         call=call,
         answer=shown,
@@ -96,4 +96,4 @@ def _continuation(lm, prompt):
 def _words(fill, text):
     found = fill.predict(text, top_k=5)
     rows = "".join(f"| {f.token} | {f.probability:.1%} |\n" for f in found)
-    return f"fill.predict({text!r})", f"| word | probability |\n|---|---|\n{rows}".rstrip()
+    return f"fill.predict({text!r})", f"| token | probability |\n|---|---|\n{rows}".rstrip()
