@@ -279,7 +279,8 @@ def _fits(model, family):
     head = getattr(model, "head", None)
     if family.builder != type(model).__name__ or head not in family.heads:
         return False
-    if any(getattr(model, name) != value for name, value in family.options.items()):
+    has_pooler = any(path.startswith("pooler/") for path in weights_of(model))
+    if has_pooler and any(getattr(model, k) != value for k, value in family.options.items()):
         return False
     fields = model.transformer_config.to_dict()
     own = {name: fields[name] for name in family.fields if name not in family.constants}

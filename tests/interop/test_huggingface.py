@@ -169,6 +169,7 @@ def change(folder, **changes):
         lambda: GPT(40, 2, 16, 2, positions="rotary", norm="rms", gated=True, activation="silu",
                     use_bias=False, tied=False, num_kv_heads=1),
         lambda: BERT(40, 2, 16, 2, head="masked_lm"),
+        lambda: BERT(40, 2, 16, 2, head="masked_lm", token_types=0),
         lambda: BERT(40, 2, 16, 2, head="classifier", num_classes=3, token_types=0,
                      pooler_activation="relu", norm_epsilon=1e-12),
     ],
