@@ -243,6 +243,7 @@ def _bert_like(name, skip, masked_lm, classifier, **heads):
             "token_classifier-span": (f"{name}ForQuestionAnswering", _SPAN),
             **heads,
         },
+        fixed={"position_embedding_type": "absolute", "is_decoder": False},
     )
 
 

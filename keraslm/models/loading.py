@@ -1,4 +1,4 @@
-"""Loading a ``.keras`` file."""
+"""Models from stored values: a ``.keras`` file, or weights that are read one at a time."""
 
 from pathlib import Path
 

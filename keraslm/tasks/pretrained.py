@@ -7,6 +7,23 @@ from keraslm.tasks import bundle, encoders
 from keraslm.tasks.text_generator import TextGenerator
 
 HUB_FILES = ("*.json", "*.txt", "*.safetensors", "*/config.json")
+# Names that everybody knows without their owners. Others need one, so that a mistyped folder is
+# told at once and not looked for on the network.
+OWNERS = {
+    "openai-community": ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"),
+    "google-bert": (
+        "bert-base-uncased", "bert-base-cased", "bert-large-uncased", "bert-large-cased",
+        "bert-base-chinese", "bert-base-multilingual-cased", "bert-base-multilingual-uncased",
+    ),
+    "FacebookAI": ("roberta-base", "roberta-large", "xlm-roberta-base", "xlm-roberta-large"),
+    "distilbert": (
+        "distilgpt2", "distilroberta-base", "distilbert-base-uncased", "distilbert-base-cased",
+        "distilbert-base-multilingual-cased", "distilbert-base-uncased-finetuned-sst-2-english",
+    ),
+    "sentence-transformers": (
+        "all-MiniLM-L6-v2", "all-MiniLM-L12-v2", "paraphrase-multilingual-MiniLM-L12-v2",
+    ),
+}  # fmt: skip
 
 
 def from_pretrained(path, dtype=None, *, revision=None, offline=False):
@@ -20,7 +37,8 @@ def from_pretrained(path, dtype=None, *, revision=None, offline=False):
         path: the folder of a bundle; ``"demo"``, the small model that is installed with keraslm,
             or in a clone another name of the zoo; a folder that `transformers` or
             sentence-transformers saved; or a name on Hugging Face's hub, such as
-            ``"openai-community/gpt2"``, which is downloaded once.
+            ``"openai-community/gpt2"``, or ``"gpt2"`` and the other names in `OWNERS`, which is
+            downloaded once.
         dtype: dtype policy of the model, such as ``"mixed_bfloat16"``; default, as saved, or
             float32 for a checkpoint of Hugging Face's.
         revision: of a name on the hub: branch, tag or commit.
@@ -54,18 +72,23 @@ def find(path, revision=None, offline=False):
         for place in (package / "pretrained", package.parent / "saved_models"):
             if (place / folder / "config.json").is_file():
                 return place / folder
-    if not _is_hub_name(str(path)):
+    name = _hub_name(str(path))
+    if name is None:
         raise FileNotFoundError(
             f"No model at {path}. Give the folder of a bundle or of a Hugging Face model, a name "
             "on the hub such as 'openai-community/gpt2', or 'demo'. 'keraslm zoo list' shows more."
         )
-    return _download(str(path), revision, offline)
+    return _download(name, revision, offline)
 
 
-def _is_hub_name(path):
-    """``owner/name``; everything else is meant as a folder."""
+def _hub_name(path):
+    """``owner/name``, or None for what is meant as a folder."""
+    owner = next((owner for owner, names in OWNERS.items() if path in names), None)
+    if owner:
+        return f"{owner}/{path}"
     parts = path.split("/")
-    return len(parts) == 2 and all(parts) and not path.startswith((".", "~")) and "\\" not in path
+    is_name = len(parts) == 2 and all(parts) and not path.startswith((".", "~"))
+    return path if is_name and "\\" not in path else None
 
 
 def _download(name, revision, offline):

