@@ -187,6 +187,39 @@ def _gemma3():
     )  # fmt: skip
 
 
+STARCODER2 = Family(
+    builder="GPT",
+    fields={  # ours: theirs
+        "vocab_size": "vocab_size", "num_layers": "num_hidden_layers", "d_model": "hidden_size",
+        "num_heads": "num_attention_heads", "num_kv_heads": "num_key_value_heads",
+        "ffn_dim": "intermediate_size", "max_length": "max_position_embeddings",
+        "dropout": "residual_dropout", "norm_epsilon": "norm_epsilon", "activation": "hidden_act",
+        "tied": "tie_word_embeddings", "window": "sliding_window",
+    },
+    constants={"positions": "rotary"},  # beside what makes any GPT
+    defaults={  # where config.json is silent
+        "residual_dropout": 0.0, "norm_epsilon": 1e-5, "hidden_act": "gelu_pytorch_tanh",
+        "tie_word_embeddings": True, "sliding_window": None,
+    },
+    rows=(
+        Row("token_embedding/embeddings", "embed_tokens.weight"),
+        *_norm("block_{i}/attention_norm", "layers.{i}.input_layernorm"),
+        *_dense("block_{i}/attention/query", "layers.{i}.self_attn.q_proj"),
+        *_dense("block_{i}/attention/key", "layers.{i}.self_attn.k_proj"),
+        *_dense("block_{i}/attention/value", "layers.{i}.self_attn.v_proj"),
+        *_dense("block_{i}/attention/output", "layers.{i}.self_attn.o_proj"),
+        *_norm("block_{i}/feed_forward_norm", "layers.{i}.post_attention_layernorm"),
+        *_dense("block_{i}/feed_forward/up", "layers.{i}.mlp.c_fc"),
+        *_dense("block_{i}/feed_forward/down", "layers.{i}.mlp.c_proj"),
+        *_norm("final_norm", "norm"),
+    ),
+    prefix="model.",
+    heads={None: ("Starcoder2ForCausalLM", (Row("head/kernel", "lm_head.weight", True),))},
+    fixed={"use_bias": True},  # other values are refused; written when saving
+    free=frozenset({"rotary_base", "rotary_scaling"}),  # configs.py reads them
+)  # fmt: skip
+
+
 # === Encoders ===
 
 
@@ -316,4 +349,5 @@ FAMILIES = {
     "qwen2": _qwen("Qwen2ForCausalLM", qkv_bias=True),
     "qwen3": _qwen("Qwen3ForCausalLM", qk_norm=True),
     "gemma3_text": _gemma3(),
+    "starcoder2": STARCODER2,
 }

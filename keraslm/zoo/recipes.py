@@ -95,7 +95,7 @@ RECIPES = {
         "Llama-style GPT on Shakespeare, character by character", "shakespeare",
         {"kind": "char", "vocab_size": None},
         {"family": "GPT", **NANO, **LLAMA, "num_layers": 4},
-        {"epochs": 2, "batch_size": 8, "length": 256, "learning_rate": 2e-3},
+        {"epochs": 1, "batch_size": 8, "length": 256, "learning_rate": 2e-3},
         "KING RICHARD.\n",
     ),
     "songci-gpt": Recipe(

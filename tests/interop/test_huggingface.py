@@ -1,12 +1,14 @@
 """Checkpoints beside Hugging Face's own implementation, tiny and random, and bad ones."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import keraslm
-from keraslm.interop import FAMILIES, load_huggingface, save_huggingface
+from keraslm.interop import FAMILIES, families, load_huggingface, save_huggingface
 from keraslm.models import BERT, GPT
 from keraslm.tokenizers import Tokenizer
 
@@ -46,6 +48,7 @@ CASES = [
         "Gemma3ForCausalLM",
         {**GROUPED, "query_pre_attn_scalar": 8, "sliding_window": 4, "layer_types": MIXED},
     ),
+    ("starcoder2", "Starcoder2ForCausalLM", {"num_key_value_heads": 2, "sliding_window": 6}),
     ("bert", "BertForMaskedLM", {}),
     ("bert", "BertModel", {}),
     ("bert", "BertForSequenceClassification", {"num_labels": 3}),
@@ -319,3 +322,14 @@ def test_downloads_are_found_without_a_network(lm, monkeypatch, tmp_path):
 
 def test_every_family_is_tried(torch):
     assert {kind for kind, _, _ in CASES} == set(FAMILIES)
+
+
+def test_the_example_of_the_page_is_the_real_one():
+    page = Path(__file__).parents[2] / "docs" / "huggingface.md"
+    if not page.is_file():
+        pytest.skip("not a clone of the repository")
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    (family,) = [block for block in blocks if block.startswith("STARCODER2")]
+    assert family in Path(families.__file__).read_text(encoding="utf-8")
+    (case,) = [block for block in blocks if block.strip().startswith('("starcoder2"')]
+    assert case in Path(__file__).read_text(encoding="utf-8")
