@@ -25,7 +25,8 @@ def load_vectors(path, format=None, *, limit=None, mmap=False, cache=False):
             ``"fasttext"`` (fastText's ``.bin``); ``"pickle"`` (what gensim's own ``save`` wrote:
             only from someone you trust, for a pickle may run any program). Default: told from the
             file, never a pickle.
-        limit: read the first words only: the most frequent, as these files are sorted.
+        limit: read the first words only: the most frequent, as these files are sorted. Not of
+            fastText's ``.bin`` and pickles, which are read whole.
         mmap: leave a folder's vectors on disk until they are used.
         cache: keep a fast copy of a text file in ``~/.cache/keraslm`` (or ``KERASLM_CACHE``) and
             read that from the second time on. ``True``, or a folder.
@@ -84,6 +85,8 @@ def write_vectors(vectors, path, format=None):
         return save_vectors(vectors, path)
     if format == "fasttext" and not is_fasttext:
         raise ValueError("These vectors have no n-grams, so there is no fastText .bin of them.")
+    if format == "fasttext" and path.suffix == ".gz":
+        raise ValueError(f"fastText reads no compressed file. Write {path.stem}, then compress it.")
     check_vectors(vectors.vectors, vectors.index_to_key, "The vectors")
     # GloVe's own vectors have words with spaces in them, but no other program reads them.
     bad = next((w for w in vectors.index_to_key if w.split() != [w]), None)
@@ -262,6 +265,11 @@ def _through_gensim(path, format, limit):
     from gensim.models import KeyedVectors
     from gensim.models.fasttext import load_facebook_vectors
 
+    if limit is not None and format != "word2vec-binary":
+        raise ValueError(
+            f"limit={limit} is not for {path}: a {format} file is read whole, and fastText's n-grams "
+            "belong to all words. Leave limit out."
+        )
     try:
         if format == "fasttext":
             vectors = load_facebook_vectors(str(path))

@@ -70,6 +70,14 @@ def test_fasttext_still_guesses(fasttext, tmp_path, name):
     assert "kingly" not in back.key_to_index
 
 
+def test_fasttext_files_are_whole(fasttext, tmp_path):
+    with pytest.raises(ValueError, match="limit=2 is not for .*Leave limit out"):
+        load_vectors(write_vectors(fasttext, tmp_path / "v.bin"), limit=2)
+    with pytest.raises(ValueError, match="Write v.bin, then compress it"):
+        write_vectors(fasttext, tmp_path / "v.bin.gz")
+    assert not (tmp_path / "v.bin.gz").exists()
+
+
 def test_cache(small, tmp_path, monkeypatch):
     monkeypatch.setenv("KERASLM_CACHE", str(tmp_path / "cache"))
     path = write_vectors(small, tmp_path / "v.txt")
