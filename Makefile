@@ -41,7 +41,7 @@ vectors: $(VENV)/.installed-dev
 	  $(BIN)/keraslm embed evaluate embeddings/wiki-$$set --bias --json embeddings/wiki-$$set/results.json || exit 1; \
 	done
 
-# The models of saved_models/, each by its recipe: in all about an hour and a half on two cores.
+# The models of saved_models/, each by its recipe: in all about three quarters of an hour on two cores.
 ZOO = wiki-gpt wiki-llama wiki-bert shakespeare-chars songci-gpt
 zoo: $(VENV)/.installed-dev zoo-data
 	for name in $(ZOO); do $(BIN)/keraslm zoo make $$name || exit 1; done

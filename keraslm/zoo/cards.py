@@ -19,7 +19,7 @@ import keraslm
 | parameters | {parameters:,} |
 | tokenizer | {kind}, {vocab_size:,} tokens |
 | text | {text}, 5 % of the documents held out |
-| training | {epochs} epochs, {tokens:,} tokens, {minutes:.0f} minutes of CPU time |
+| training | {epochs}, {tokens:,} tokens, {minutes:.0f} minutes of CPU time |
 | on the documents held out | {quality} |
 | weights | float16 (`model.safetensors`) |
 | `model.tflite` | int8; {export} |
@@ -66,7 +66,7 @@ def card(name, recipe, source, task, report):
         kind=task.tokenizer.kind,
         vocab_size=task.tokenizer.vocab_size,
         text=source.title,
-        epochs=training["epochs"],
+        epochs=f"{training['epochs']} epoch{'s' if training['epochs'] > 1 else ''}",
         tokens=training["tokens"],
         minutes=training["cpu_seconds"] / 60,
         quality=quality(report["validation"]),
