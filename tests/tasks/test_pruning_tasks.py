@@ -30,6 +30,7 @@ def test_text_generator(lm, articles, tmp_path):
 @pytest.mark.slow
 def test_every_export(lm, articles, tmp_path):
     small, _ = prune(lm, articles[:2])
+    small.save(tmp_path)
     for target in (keraslm.export.tflite, keraslm.export.litertlm, keraslm.export.saved_model):
         target(small, tmp_path)  # proven, or an error
     keraslm.export.web(small, tmp_path, verify=False)
