@@ -267,8 +267,7 @@ def _through_gensim(path, format, limit):
 
     if limit is not None and format != "word2vec-binary":
         raise ValueError(
-            f"limit={limit} is not for {path}: a {format} file is read whole, and fastText's n-grams "
-            "belong to all words. Leave limit out."
+            f"limit={limit} is not for {path}: a {format} file is read whole. Leave limit out."
         )
     try:
         if format == "fasttext":

@@ -30,7 +30,7 @@ def family_of(config, where):
         ValueError: an unknown one.
     """
     kind = config.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise ValueError(
             f"{where} has model_type={kind!r}; known are {', '.join(FAMILIES)}. A family is a "
             "table: see docs/huggingface.md on how to add one."
@@ -38,7 +38,23 @@ def family_of(config, where):
     return FAMILIES[kind]
 
 
+def check(is_right, key, value, where):
+    """Raise a ValueError if a value of a file cannot be."""
+    if not is_right:
+        raise ValueError(f"{where} has {key}={value!r}, which cannot be.")
+
+
 # === Reading ===
+
+# Our fields that are not whole numbers, and those that may be null.
+KINDS = {"activation": str, "tied": bool, "dropout": float, "norm_epsilon": float}
+OPTIONAL = {"num_kv_heads", "head_dim", "ffn_dim", "window"}
+
+
+def _is_a(value, kind):
+    if kind is float:  # JSON has one kind of number
+        return isinstance(value, (int, float)) and value is not True and math.isfinite(value)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def our_fields(family, config, where):
@@ -66,26 +82,24 @@ def our_fields(family, config, where):
     for ours, theirs in family.fields.items():
         if theirs not in merged:
             raise ValueError(f"{where} lacks {theirs}.")
-        fields[ours] = merged[theirs]
+        value = fields[ours] = merged[theirs]
+        if value is not None or ours not in OPTIONAL:
+            check(_is_a(value, KINDS.get(ours, int)), theirs, value, where)
+        if ours == "dropout":
+            check(0 <= value < 1, theirs, value, where)
     if fields["activation"] not in ACTIVATIONS:
         raise ValueError(
             f"{where} has the activation {fields['activation']!r}; known are "
             f"{', '.join(ACTIVATIONS)}."
         )
     fields["activation"] = ACTIVATIONS[fields["activation"]]
-    for ours, value in fields.items():
-        odd = isinstance(value, float) and not math.isfinite(value)
-        if odd or (ours == "dropout" and not 0 <= value < 1):
-            raise ValueError(
-                f"{where} has {family.fields.get(ours, ours)}={value!r}, which cannot be."
-            )
-    for ours in ("num_layers", "max_length"):
-        if not isinstance(fields[ours], int) or isinstance(fields[ours], bool):
-            raise ValueError(f"{where} has {family.fields[ours]}={fields[ours]!r}, no number.")
     fields["max_length"] -= _skip(family)
-    _add_window(fields, merged)
+    if "window_layers" in family.free:
+        _add_window(fields, merged, where)
+    elif not fields.get("window"):
+        fields.pop("window", None)
     if fields.get("positions") == "rotary":
-        _add_rotary(fields, merged)
+        _add_rotary(fields, merged, where)
     return fields
 
 
@@ -94,18 +108,26 @@ def _skip(family):
     return next((row.skip for row in family.rows if row.skip), 0)
 
 
-def _add_window(fields, config):
+LAYER_TYPES = ("sliding_attention", "full_attention")
+
+
+def _add_window(fields, config, where):
     """Which blocks have a window: ``layer_types``, or what earlier versions wrote."""
     count = fields["num_layers"]
     if not fields.get("window") or not config.get("use_sliding_window", True):
         fields.pop("window", None)
     elif types := config.get("layer_types"):
+        known = isinstance(types, list) and all(t in LAYER_TYPES for t in types)
+        check(known and len(types) == count, "layer_types", types, where)
         layers = [i for i, kind in enumerate(types) if kind == "sliding_attention"]
         _set_layers(fields, layers, count)
     elif "max_window_layers" in config:  # Qwen
-        _set_layers(fields, range(config["max_window_layers"], count), count)
+        first = config["max_window_layers"]
+        check(_is_a(first, int), "max_window_layers", first, where)
+        _set_layers(fields, range(first, count), count)
     elif "sliding_window_pattern" in config:  # Gemma
         every = config["sliding_window_pattern"]
+        check(_is_a(every, int) and every > 0, "sliding_window_pattern", every, where)
         _set_layers(fields, [i for i in range(count) if (i + 1) % every], count)
 
 
@@ -116,18 +138,33 @@ def _set_layers(fields, layers, count):
         fields["window_layers"] = tuple(layers)
 
 
-def _add_rotary(fields, config):
+def _add_rotary(fields, config, where):
     """Transformers 5 writes ``rope_parameters``, earlier ones ``rope_theta``, ``rope_scaling``."""
-    parameters = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    parameters = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    check(isinstance(parameters, dict), "rope_parameters", parameters, where)
+    parameters = dict(parameters)
+    local = None
     if "full_attention" in parameters:  # blocks with a window have their own
         local = parameters.get("sliding_attention") or {}
-        parameters = dict(parameters["full_attention"])
-        fields["window_rotary_base"] = local.get("rope_theta")
+        parameters = parameters["full_attention"]
+        check(
+            isinstance(local, dict) and isinstance(parameters, dict),
+            "rope_parameters", config["rope_parameters"], where,
+        )  # fmt: skip
+        if local.get("rope_type", "default") != "default":
+            raise ValueError(
+                f"{where} scales the positions of blocks with a window: {local}. Only those of the "
+                "other blocks may be scaled."
+            )
+        parameters, local = dict(parameters), local.get("rope_theta")
     elif "rope_local_base_freq" in config:
-        fields["window_rotary_base"] = config["rope_local_base_freq"]
-    fields["rotary_base"] = float(
-        parameters.pop("rope_theta", None) or config.get("rope_theta") or 10000.0
-    )
+        local = config["rope_local_base_freq"]
+    base = parameters.pop("rope_theta", None) or config.get("rope_theta") or 10000.0
+    for number in (base, 1.0 if local is None else local):
+        check(_is_a(number, float) and number > 0, "rope_theta", number, where)
+    fields["rotary_base"] = float(base)
+    if local is not None:
+        fields["window_rotary_base"] = float(local)
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     if kind != "default":
         parameters.setdefault(
@@ -136,9 +173,11 @@ def _add_rotary(fields, config):
         fields["rotary_scaling"] = parameters
 
 
-def head_of(family, config):
+def head_of(family, config, where):
     """The head that ``architectures`` names, as in `Family.heads`."""
-    architecture = (config.get("architectures") or [""])[0]
+    names = config.get("architectures") or [""]
+    check(isinstance(names, list) and isinstance(names[0], str), "architectures", names, where)
+    architecture = names[0]
     for head, (name, _) in family.heads.items():
         if name == architecture and head != "pooled":
             return head
@@ -147,7 +186,9 @@ def head_of(family, config):
     if not architecture or architecture.endswith("Model"):
         return None
     known = sorted({name for name, _ in family.heads.values()})
-    raise ValueError(f"architectures has {architecture!r}; known are {', '.join(known)}.")
+    raise ValueError(
+        f"{where} has the architecture {architecture!r}; known are {', '.join(known)}."
+    )
 
 
 # === Writing ===
@@ -184,8 +225,6 @@ def their_config(model, kind, head, tokenizer=None, labels=None):
         config["use_sliding_window"] = bool(layers)
     for name in ("attn_pdrop", "embd_pdrop", "attention_probs_dropout_prob", "attention_dropout"):
         config[name] = fields["dropout"]
-    if _skip(family):  # their positions begin after that of the padding
-        config["pad_token_id"] = _skip(family) - 1
     if getattr(model, "num_classes", None):
         names = labels or [f"LABEL_{i}" for i in range(model.num_classes)]
         config["id2label"] = {str(i): name for i, name in enumerate(names)}
@@ -194,6 +233,12 @@ def their_config(model, kind, head, tokenizer=None, labels=None):
         for role in ("bos", "eos", "pad", "cls", "sep", "mask"):
             if (number := tokenizer.special_id(role)) is not None:
                 config[f"{role}_token_id"] = number
+    pad = family.fixed.get("pad_token_id")
+    if pad is not None and config["pad_token_id"] != pad:
+        raise ValueError(
+            f"A {kind} counts positions from the padding, whose id must be {pad}; here it is "
+            f"{config['pad_token_id']}. Save with family='bert'."
+        )
     return config
 
 

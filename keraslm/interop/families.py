@@ -296,6 +296,11 @@ ROBERTA = _bert_like(
      Row("token_bias/bias", "lm_head.bias")),
     (*_dense("pooler", "classifier.dense"), *_dense("classifier", "classifier.out_proj")),
 )  # fmt: skip
+ROBERTA = ROBERTA._replace(
+    constants={"activation": "gelu"},  # that of its head, whatever hidden_act is
+    # Positions begin after the id of the padding.
+    fixed={**ROBERTA.fixed, "hidden_act": "gelu", "pad_token_id": 1},
+)
 XLM_ROBERTA = ROBERTA._replace(
     heads={head: (name.replace("Roberta", "XLMRoberta"), rows)
            for head, (name, rows) in ROBERTA.heads.items()}

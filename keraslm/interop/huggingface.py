@@ -11,6 +11,7 @@ from keraslm import models
 from keraslm._files import replaced_folder
 from keraslm.interop.checkpoint import Checkpoint
 from keraslm.interop.configs import (
+    check,
     family_of,
     head_of,
     our_fields,
@@ -45,16 +46,29 @@ def load_huggingface(folder, *, head="auto", dtype=None, progress=None):
         >>> gpt = keraslm.interop.load_huggingface("gpt2")
     """
     folder = Path(folder)
-    config = read_json(folder / "config.json")
-    family = family_of(config, folder / "config.json")
-    fields = our_fields(family, config, folder / "config.json")
+    where = folder / "config.json"
+    config = read_json(where)
+    family = family_of(config, where)
+    fields = our_fields(family, config, where)
     checkpoint = Checkpoint(folder)
+    if fields["num_layers"] > len(checkpoint.names()):  # building so many would not end
+        raise ValueError(
+            f"{where} has {fields['num_layers']} blocks, but the weights are only "
+            f"{len(checkpoint.names())} tensors."
+        )
     if family.builder == "BERT":
-        head = head_of(family, config) if head == "auto" else head
+        head = head_of(family, config, where) if head == "auto" else head
         fields["head"] = None if head is None else head.partition("-")[0]
-        classes = 2 if head == "token_classifier-span" else len(config.get("id2label") or (0, 1))
+        labels = config.get("id2label") or {"0": "", "1": ""}
+        check(isinstance(labels, dict), "id2label", labels, where)
+        classes = 2 if head == "token_classifier-span" else len(labels)
         is_classifier = fields["head"] in ("classifier", "token_classifier")
         fields["num_classes"] = classes if is_classifier else None
+        if head == "masked_lm" and not config.get("tie_word_embeddings", True):
+            raise ValueError(
+                f"{where} has tie_word_embeddings=False; a masked-LM head has the "
+                "table of the embedding here. head=None loads the model without its head."
+            )
     else:
         head = None
 
@@ -62,7 +76,7 @@ def load_huggingface(folder, *, head="auto", dtype=None, progress=None):
         try:
             return getattr(models, family.builder)(**fields, **family.options, dtype=dtype)
         except ValueError as error:
-            raise ValueError(f"{folder / 'config.json'} describes no model: {error}") from error
+            raise ValueError(f"{where} describes no model: {error}") from error
 
     def plan(model):
         reads = _plan(model, family, head, checkpoint, folder)
@@ -119,6 +133,11 @@ def _plan(model, family, head, checkpoint, folder):
         )
     reads = {}
     for name, (ours, row) in by_name.items():
+        if not weights.keys() >= set(ours):
+            raise ValueError(
+                f"{folder} has the tensor {name!r}, for which the model has no weight {ours[0]!r}. "
+                "config.json does not fit the weights."
+            )
         shapes = [tuple(weights[path].shape) for path in ours]
         if checkpoint.shape(name) != _their_shape(shapes, row):
             raise ValueError(

@@ -114,7 +114,8 @@ class RotaryEmbedding(keras.layers.Layer):
             "factor": 4.0}``; ``"llama3"`` with ``factor``, ``low_freq_factor``,
             ``high_freq_factor``, ``original_max_position_embeddings``; ``"yarn"`` (Peng et al.
             2023) with ``factor``, ``original_max_position_embeddings`` and, if wanted,
-            ``beta_fast``, ``beta_slow``, ``attention_factor``.
+            ``beta_fast``, ``beta_slow``, ``truncate``, ``attention_factor``, or ``mscale`` and
+            ``mscale_all_dim`` together.
 
     Call arguments:
         x: float ``(batch, heads, seq, head_dim)``, ``head_dim`` even.
@@ -177,12 +178,18 @@ def rotary_rates(base, width, scaling=None):
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind == "default":
         return rates.astype("float32"), 1.0
-    if kind not in SCALINGS:
+    if not isinstance(kind, str) or kind not in SCALINGS:
         raise ValueError(f"rope_type must be one of {('default', *SCALINGS)}; received {kind!r}.")
+    odd = f"The rope scaling {kind!r} has a value that cannot be; received {scaling}."
     try:
-        rates, factor = SCALINGS[kind](rates, base, width, scaling)
+        with np.errstate(all="ignore"):
+            rates, factor = SCALINGS[kind](rates, base, width, scaling)
     except KeyError as error:
         raise ValueError(f"The rope scaling {kind!r} needs {error}; received {scaling}.") from error
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise ValueError(odd) from error
+    if not np.isfinite([*rates, factor]).all():
+        raise ValueError(odd)
     return rates.astype("float32"), factor
 
 
@@ -205,13 +212,22 @@ def _yarn(rates, base, width, scaling):
     def index(turns):
         return width * np.log(length / (turns * 2 * np.pi)) / (2 * np.log(base))
 
-    low = max(np.floor(index(scaling.get("beta_fast") or 32)), 0)
-    high = min(np.ceil(index(scaling.get("beta_slow") or 1)), width - 1)
-    kept = 1 - np.clip((np.arange(width // 2) - low) / max(high - low, 1e-3), 0, 1)
-    attention = scaling.get("attention_factor")
-    if attention is None:
-        attention = 0.1 * np.log(factor) + 1.0 if factor > 1 else 1.0
-    return kept * rates + (1 - kept) * rates / factor, float(attention)
+    low, high = index(scaling.get("beta_fast") or 32), index(scaling.get("beta_slow") or 1)
+    if scaling.get("truncate", True):
+        low, high = np.floor(low), np.ceil(high)
+    low, high = max(low, 0), min(high, width - 1)
+    kept = 1 - np.clip((np.arange(width // 2) - low) / (high - low or 1e-3), 0, 1)
+    return kept * rates + (1 - kept) * rates / factor, float(_sharpness(scaling))
+
+
+def _sharpness(scaling):
+    """YaRN's factor of attention, where it is not given: of the paper, or DeepSeek's two parts."""
+    if scaling.get("attention_factor") is not None:
+        return scaling["attention_factor"]
+    log = np.log(max(scaling["factor"], 1.0))
+    if scaling.get("mscale") and scaling.get("mscale_all_dim"):
+        return (0.1 * scaling["mscale"] * log + 1) / (0.1 * scaling["mscale_all_dim"] * log + 1)
+    return 0.1 * log + 1
 
 
 SCALINGS = {"linear": _linear, "llama3": _llama3, "yarn": _yarn}

@@ -127,11 +127,14 @@ def read(folder, dtype=None):
         except (TypeError, ValueError) as error:
             raise ValueError(f"{folder / 'config.json'} is damaged: {error}") from error
 
-    model = _with_weights(make, folder / "model.safetensors")
-    settings = dict(config.get("settings") or {})
+    model = _with_weights(make, folder / "model.safetensors", fields.get("num_layers"))
+    settings = config.get("settings") or {}
     if task == "TextGenerator":
-        stored = _read_json(folder / "generation_config.json")
-        settings = {"generation_config": GenerationConfig().replace(**stored)}
+        file = folder / "generation_config.json"
+        try:
+            settings = {"generation_config": GenerationConfig().replace(**_read_json(file))}
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise ValueError(f"{file} is damaged: {error}") from error
     return task, model, Tokenizer.load(folder), settings
 
 
@@ -149,18 +152,19 @@ def read_config(folder):
                 f"{folder} is not a whole bundle: {name} is missing. Save the model again with "
                 "lm.save(folder)."
             )
-    version = config.get("format_version")
-    if not isinstance(version, int) or "model" not in config:
+    version, model = config.get("format_version"), config.get("model")
+    is_ours = isinstance(model, dict) and isinstance(model.get("config"), dict)
+    if not isinstance(version, int) or not is_ours:
         raise ValueError(f"{folder / 'config.json'} was not written by keraslm.")
     if version > FORMAT_VERSION:
         raise ValueError(
             f"{folder} has format {version}; this keraslm reads up to {FORMAT_VERSION}. "
             "Upgrade keraslm."
         )
-    task, kind = config.get("task"), config["model"].get("class")
-    if task not in TASKS or kind not in MODELS:
+    task, kind = config.get("task"), model.get("class")
+    if task not in list(TASKS) or kind not in MODELS:
         raise ValueError(
-            f"{folder} holds a {config.get('task')} with a {kind}, which this keraslm does not "
+            f"{folder} holds a {task} with a {kind}, which this keraslm does not "
             "know. Upgrade keraslm."
         )
     return config
@@ -187,12 +191,16 @@ def _weights(model, dtype):
     }
 
 
-def _with_weights(make, file):
+def _with_weights(make, file, num_layers):
     """The model with the weights in the file, read one at a time."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="numpy") as tensors:
+            if isinstance(num_layers, int) and num_layers > len(tensors.keys()):
+                raise ValueError(  # building so many would not end
+                    f"{file} does not fit config.json, which has num_layers={num_layers!r}."
+                )
 
             def plan(model):
                 weights, stored = weights_of(model), set(tensors.keys())

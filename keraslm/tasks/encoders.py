@@ -171,7 +171,8 @@ class SentenceEncoder(EncoderTask):
 
     def __init__(self, model, tokenizer, *, pooling="mean", normalize=True, max_length=None):
         super().__init__(model, tokenizer)
-        if max_length is not None and not 2 < max_length <= model.max_length:
+        longest = model.max_length
+        if max_length is not None and not (type(max_length) is int and 2 < max_length <= longest):
             raise ValueError(
                 f"max_length must be from 3 to the model's {model.max_length}; received "
                 f"{max_length!r}."

@@ -103,7 +103,10 @@ def _bundle(folder):
     fields = config["model"]["config"]
     builder = getattr(models, config["model"]["class"])
     names = models.TransformerConfig.field_names()
-    shape = builder.make_config(**{name: fields[name] for name in names if name in fields})
+    try:
+        shape = builder.make_config(**{name: fields[name] for name in names if name in fields})
+    except TypeError as error:
+        raise ValueError(f"{folder / 'config.json'} is damaged: {error}") from error
     return "keraslm bundle", config["task"], shape
 
 
@@ -111,16 +114,15 @@ def _huggingface(folder):
     from keraslm import models
     from keraslm.interop.configs import family_of, head_of, our_fields, read_json
 
-    config = read_json(folder / "config.json")
-    family = family_of(config, folder / "config.json")
-    shape = getattr(models, family.builder).make_config(
-        **our_fields(family, config, folder / "config.json")
-    )
+    where = folder / "config.json"
+    config = read_json(where)
+    family = family_of(config, where)
+    shape = getattr(models, family.builder).make_config(**our_fields(family, config, where))
     tasks = {"masked_lm": "FillMask", "classifier": "TextClassifier", None: "SentenceEncoder"}
     task = "TextGenerator"
     if family.builder == "BERT":
         is_sentences = (folder / "modules.json").is_file()
-        task = tasks.get(None if is_sentences else head_of(family, config))
+        task = tasks.get(None if is_sentences else head_of(family, config, where))
     return f"Hugging Face ({config['model_type']})", task, shape
 
 

@@ -58,7 +58,12 @@ def from_pretrained(path, dtype=None, *, revision=None, offline=False):
         return _from_hugging_face(folder, dtype)
     name, model, tokenizer, settings = bundle.read(folder, dtype)
     task = TextGenerator if name == "TextGenerator" else getattr(encoders, name)
-    return task(model, tokenizer, **settings)
+    try:
+        return task(model, tokenizer, **settings)
+    except TypeError as error:
+        raise ValueError(
+            f"{folder / 'config.json'} has settings that cannot be: {error}"
+        ) from error
 
 
 def find(path, revision=None, offline=False):
@@ -137,6 +142,12 @@ def _from_hugging_face(folder, dtype):
     if model.head == "masked_lm":
         return encoders.FillMask(model, tokenizer)
     if model.head == "classifier":
+        kind = config.get("problem_type") or "single_label_classification"
+        if kind != "single_label_classification" or model.num_classes == 1:
+            raise ValueError(
+                f"{folder} is for {kind} with {model.num_classes} outputs; a TextClassifier gives "
+                "one of several classes. Use the logits: keraslm.interop.load_huggingface(folder)."
+            )
         names = config.get("id2label") or {}
         labels = [names.get(str(i), str(i)) for i in range(model.num_classes)]
         return encoders.TextClassifier(model, tokenizer, labels)
@@ -146,13 +157,14 @@ def _from_hugging_face(folder, dtype):
 def _generation_config(folder, config):
     """The stop tokens."""
     from keraslm.generation.config import GenerationConfig
-    from keraslm.interop.configs import read_json
+    from keraslm.interop.configs import check, read_json
 
     file = folder / "generation_config.json"
     settings = read_json(file) if file.is_file() else {}
     stop = settings.get("eos_token_id", config.get("eos_token_id"))
-    stop = () if stop is None else (stop,) if isinstance(stop, int) else tuple(stop)
-    return GenerationConfig(stop_ids=stop)
+    ids = [] if stop is None else stop if isinstance(stop, list) else [stop]
+    check(all(type(i) is int and i >= 0 for i in ids), "eos_token_id", stop, folder)
+    return GenerationConfig(stop_ids=tuple(ids))
 
 
 def _pooling(folder):
@@ -161,8 +173,11 @@ def _pooling(folder):
 
     if not (folder / "modules.json").is_file():
         return None
-    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-    kinds = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in modules}
+    try:
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        kinds = {module["type"].rsplit(".", 1)[-1]: str(module["path"]) for module in modules}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{folder / 'modules.json'} is damaged: {error!r}.") from error
     unknown = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
     if unknown:
         raise ValueError(f"{folder / 'modules.json'} has a module {unknown[0]}, which is unknown.")

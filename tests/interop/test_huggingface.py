@@ -1,5 +1,6 @@
 """Checkpoints beside Hugging Face's own implementation, tiny and random, and bad ones."""
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -22,15 +23,20 @@ SHAPES = {
                      max_position_embeddings=48),
 }  # fmt: skip
 GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 12, "beta_slow": 2,
+        "mscale": 0.7, "mscale_all_dim": 0.5, "truncate": False, "rope_theta": 1e4}  # fmt: skip
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 16, "rope_theta": 1e4}  # fmt: skip
+LLAMA = dict(positions="rotary", norm="rms", gated=True, activation="silu", use_bias=False)
 MIXED = ["sliding_attention", "full_attention"]
 CASES = [
     ("gpt2", "GPT2LMHeadModel", {}),
     ("gpt2", "GPT2LMHeadModel", {"activation_function": "gelu", "n_inner": 48}),
     ("llama", "LlamaForCausalLM", {**GROUPED, "rope_parameters": LLAMA3}),
     ("llama", "LlamaForCausalLM", {"tie_word_embeddings": True}),
+    ("llama", "LlamaForCausalLM", {"rope_parameters": YARN}),
     ("mistral", "MistralForCausalLM", {**GROUPED, "sliding_window": 5}),
+    ("mistral", "MistralForCausalLM", {**GROUPED, "sliding_window": 3, "layer_types": MIXED}),
     ("qwen2", "Qwen2ForCausalLM", {"num_key_value_heads": 2, "tie_word_embeddings": True}),
     ("qwen3", "Qwen3ForCausalLM", GROUPED),
     (
@@ -205,7 +211,7 @@ def test_a_shape_that_no_family_has(tmp_path):
         ({"n_head": 3}, "describes no model: num_heads must divide"),
         ({"n_embd": -16}, "describes no model: d_model must be a positive"),
         ({"resid_pdrop": float("nan")}, "resid_pdrop=nan, which cannot be"),
-        ({"n_layer": "2"}, "n_layer='2', no number"),
+        ({"n_layer": "2"}, "n_layer='2', which cannot be"),
         ({"vocab_size": 10**12}, "wte.weight' has shape .40, 16.*is .1000000000000, 16"),
         ({"scale_attn_by_inverse_layer_idx": True}, "layer_idx=True; only False is supported"),
         ({"activation_function": "swoosh"}, "the activation 'swoosh'; known are gelu"),
@@ -215,6 +221,70 @@ def test_bad_configs(folder, changes, message):
     change(folder, **changes)
     with pytest.raises(ValueError, match=message):
         load_huggingface(folder)
+
+
+GPT2_ODD = ["n_layer", "n_embd", "resid_pdrop", "activation_function", "architectures"]
+LLAMA_ODD = ["num_key_value_heads", "rope_parameters", "rms_norm_eps", "tie_word_embeddings"]
+QWEN_ODD = ["layer_types", "sliding_window"]
+BERT_ODD = ["type_vocab_size", "architectures", "id2label", "model_type", "pad_token_id"]
+
+
+@pytest.mark.parametrize(
+    ("make", "family", "keys"),
+    [
+        (lambda: GPT(40, 2, 16, 2, max_length=24), "gpt2", GPT2_ODD),
+        (lambda: GPT(40, 2, 16, 2, **LLAMA), "llama", LLAMA_ODD),
+        (lambda: GPT(40, 2, 16, 2, **LLAMA, qkv_bias=True, window=4), "qwen2", QWEN_ODD),
+        (lambda: BERT(40, 2, 16, 2, head="classifier", num_classes=3), "bert", BERT_ODD),
+    ],
+)
+def test_odd_values_are_told(make, family, keys, tmp_path):
+    folder = save_huggingface(make(), tmp_path / "hf", family=family)
+    whole = (folder / "config.json").read_text()
+    for key in keys:
+        for odd in ("x", -1, 10**12, float("nan"), True, [], [1], {}, {"a": 1}):
+            change(folder, **{key: odd})
+            with contextlib.suppress(ValueError):  # and nothing else; some values may be left out
+                keraslm.from_pretrained(folder)
+            (folder / "config.json").write_text(whole)
+
+
+@pytest.mark.parametrize(
+    ("make", "family", "changes", "message"),
+    [
+        (lambda: BERT(40, 1, 16, 2, head="masked_lm"), "bert",
+         {"tie_word_embeddings": False}, "tie_word_embeddings=False; a masked-LM head"),
+        (lambda: BERT(40, 1, 16, 2, head="masked_lm"), "bert",
+         {"position_embedding_type": "relative_key"}, "only 'absolute' is supported"),
+        (lambda: BERT(40, 1, 16, 2, head="masked_lm"), "bert",
+         {"type_vocab_size": 0}, "for which the model has no weight 'token_type"),
+        (lambda: BERT(40, 1, 16, 2, head="masked_lm"), "roberta",
+         {"hidden_act": "relu"}, "only 'gelu' is supported"),
+        (lambda: BERT(40, 1, 16, 2, head="masked_lm"), "roberta",
+         {"pad_token_id": 0}, "only 1 is supported"),
+        (lambda: BERT(40, 1, 16, 2, head="classifier", num_classes=1), "bert",
+         {}, "with 1 outputs; a TextClassifier gives one of several"),
+        (lambda: BERT(40, 1, 16, 2, head="classifier", num_classes=3), "bert",
+         {"problem_type": "multi_label_classification"}, "is for multi_label_classification"),
+        (lambda: GPT(40, 2, 16, 2, **LLAMA), "llama",
+         {"num_hidden_layers": 10**9}, "has 1000000000 blocks, but the weights are only"),
+        (lambda: GPT(40, 2, 16, 2, **LLAMA), "llama",
+         {"rope_parameters": {"rope_type": "yarn", "factor": 0}}, "cannot be; received"),
+    ],
+)  # fmt: skip
+def test_what_would_be_computed_wrongly_is_refused(make, family, changes, message, tmp_path):
+    folder = save_huggingface(make(), tmp_path / "hf", family=family)
+    change(folder, **changes)
+    with pytest.raises(ValueError, match=message):
+        keraslm.from_pretrained(folder)
+
+
+def test_a_tokenizer_that_roberta_cannot_have(articles, tmp_path):
+    tokenizer = Tokenizer.train(articles, "wordpiece", 300)  # its padding has the id 0
+    bert = BERT(tokenizer.vocab_size, 1, 16, 2, head="masked_lm")
+    with pytest.raises(ValueError, match="whose id must be 1; here it is 0. Save with family='be"):
+        save_huggingface(bert, tmp_path / "hf", family="roberta", tokenizer=tokenizer)
+    assert not (tmp_path / "hf").exists()
 
 
 def test_bad_files(folder, tmp_path):
