@@ -175,6 +175,8 @@ def rotary_rates(base, width, scaling=None):
     """
     rates = np.power(float(base), -np.arange(width // 2) / (width // 2))
     scaling = scaling or {}
+    if not isinstance(scaling, dict):
+        raise ValueError(f"scaling must be a dict or None; received {scaling!r}.")
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind == "default":
         return rates.astype("float32"), 1.0

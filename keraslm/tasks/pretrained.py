@@ -223,9 +223,12 @@ def load_tokenizer(folder):
 
 def _fitting_tokenizer(folder, model):
     tokenizer = load_tokenizer(folder)
-    if tokenizer is not None and tokenizer.vocab_size > model.vocab_size:
-        raise ValueError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the model "
-            f"{model.vocab_size}. They do not belong together."
-        )
+    if tokenizer is not None:
+        template = tokenizer.encode("", add_special_tokens=True)
+        tokens = max(tokenizer.vocab_size, *(i + 1 for i in (*template, 0)))
+        if tokens > model.vocab_size:
+            raise ValueError(
+                f"{folder}: the tokenizer has {tokens} tokens, the model {model.vocab_size}. They "
+                "do not belong together."
+            )
     return tokenizer

@@ -163,16 +163,13 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Number of tokens, special ones included; ids run from 0 to ``vocab_size - 1``."""
-        return self.engine.get_vocab_size(with_added_tokens=True)
+        """What a model needs: ids run from 0 to ``vocab_size - 1``, with holes in some files."""
+        return 1 + max(self.engine.get_vocab(with_added_tokens=True).values(), default=-1)
 
     @property
     def vocabulary(self) -> list[str]:
         """The tokens as the engine spells them, by id."""
-        return [
-            self.engine.id_to_token(i) or ""
-            for i in range(1 + max(self.engine.get_vocab().values(), default=-1))
-        ]
+        return [self.engine.id_to_token(i) or "" for i in range(self.vocab_size)]
 
     @property
     def kind(self) -> str:

@@ -331,6 +331,11 @@ def test_tokenizer_that_does_not_fit(folder, lm):
     lm.tokenizer.save(folder / "tokenizer.json")
     with pytest.raises(ValueError, match="the tokenizer has 600 tokens, the model 40"):
         keraslm.from_pretrained(folder)
+    data = json.loads(Tokenizer.train(["a b c"] * 9, "word", None).to_json())
+    data["model"]["vocab"]["c"] = 40  # a hole before it
+    (folder / "tokenizer.json").write_text(json.dumps(data))
+    with pytest.raises(ValueError, match="the tokenizer has 41 tokens, the model 40"):
+        keraslm.from_pretrained(folder)
 
 
 def test_text_generator_both_ways(lm, tmp_path):
