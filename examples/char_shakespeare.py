@@ -17,9 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 import keraslm
-from keraslm.models.base import default_optimizer
 from keraslm.tokenizers import Tokenizer
-from keraslm.training import warmup_cosine
+from keraslm.training import default_optimizer, warmup_cosine
 
 LENGTH, BATCH = 64, 12
 

@@ -14,8 +14,7 @@ finds them in whichever order the two are imported.
 import importlib
 
 from keraslm import _registration
-
-__version__ = "0.1.0"
+from keraslm._version import __version__
 
 _PARTS = (
     "callbacks",

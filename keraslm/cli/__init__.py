@@ -8,8 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from keraslm import __version__
+from keraslm._version import __version__
 from keraslm.cli import artefacts, embed, zoo
+from keraslm.cli.checks import check_writable
 
 __all__ = ["check_writable", "import_tensorflow_quietly", "main"]
 
@@ -120,15 +121,6 @@ def _demo(args):
 
     check_writable(args.out)
     demo(args.out, args.vectors_out, args.minutes, args.epochs)
-
-
-def check_writable(folder):
-    """Fail before the work, not after it, if the result could not be written."""
-    parent = Path(folder)
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise ValueError(f"{folder} cannot be written. Give another folder with --out.")
 
 
 # === Arguments ===

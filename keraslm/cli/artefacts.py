@@ -76,7 +76,7 @@ def _show(args, path):
 
 def _stream(path, prompt, settings):
     """Pieces of the continuation, from whatever stands at ``path``."""
-    from keraslm.export.verification import manifest_entry
+    from keraslm.export.manifest import manifest_entry
 
     path = Path(path)
     if path.suffix in (".tflite", ".litertlm"):
@@ -200,7 +200,7 @@ def _verify(args):
 
 
 def _list_tensors(path):
-    from keraslm.export.flatbuffer import LiteRTFile
+    from keraslm.litert.flatbuffer import LiteRTFile
 
     rows = LiteRTFile(path.read_bytes()).constants()
     before = after = 0

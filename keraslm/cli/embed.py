@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from keraslm import __version__
+from keraslm._version import __version__
 
 METHODS = ("word2vec", "fasttext", "glove")
 CARD = """# {name}
@@ -87,7 +87,7 @@ def _load(args):
 
 def _train(args):
     from keraslm import embeddings, pipeline
-    from keraslm.cli import check_writable
+    from keraslm.cli.checks import check_writable
     from keraslm.data import wikipedia_sample
     from keraslm.tokenizers import Tokenizer
 

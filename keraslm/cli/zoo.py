@@ -72,7 +72,7 @@ def _info(args):
 
 
 def _prune(args):
-    from keraslm.cli import check_writable
+    from keraslm.cli.checks import check_writable
     from keraslm.data import read_texts
     from keraslm.tasks import from_pretrained, prune
 

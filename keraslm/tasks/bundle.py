@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 from keraslm._files import replaced_folder
+from keraslm._version import __version__
 from keraslm.generation.config import GenerationConfig
 from keraslm.models.loading import build_with_values, weights_of
 from keraslm.tokenizers.tokenizer import Tokenizer
@@ -68,14 +69,12 @@ def write(lm, folder, card=None, dtype=None):
     """
     from safetensors.numpy import save_file
 
-    import keraslm
-
     check_tokenizer(lm)
     folder = Path(folder)
     model = lm.model
     config = {
         "format_version": FORMAT_VERSION,
-        "keraslm_version": keraslm.__version__,
+        "keraslm_version": __version__,
         "task": type(lm).__name__,
         "settings": getattr(lm, "settings", {}),
         "model": {"class": type(model).__name__, "config": _architecture(model)},
@@ -90,7 +89,7 @@ def write(lm, folder, card=None, dtype=None):
             name=folder.name,
             type=type(model).__name__,
             parameters=model.count_params(),
-            version=keraslm.__version__,
+            version=__version__,
             task=TASKS[type(lm).__name__][0],
             call=TASKS[type(lm).__name__][1],
         )

@@ -79,7 +79,8 @@ def info(path, *, revision=None, offline=False):
     Example:
         >>> print(keraslm.tasks.info("demo"))
     """
-    from keraslm.tasks.pretrained import find, is_huggingface
+    from keraslm.interop.folders import is_huggingface
+    from keraslm.interop.hub import find
 
     folder = find(path, revision, offline)
     describe = _huggingface if is_huggingface(folder) else _bundle
@@ -135,7 +136,7 @@ def _parameters(folder):
 
 
 def _tokenizer(folder):
-    from keraslm.tasks.pretrained import load_tokenizer
+    from keraslm.interop.folders import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
     if tokenizer is None:

@@ -248,7 +248,7 @@ class TextGenerator:
         """
         import keras
 
-        from keraslm.models.base import default_optimizer
+        from keraslm.training.optimizer import default_optimizer
         from keraslm.training.schedules import warmup_cosine
 
         rows = self._packed(texts, length)

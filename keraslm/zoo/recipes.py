@@ -239,9 +239,9 @@ def _train_gpt(gpt, corpus, tokenizer, seed, *, epochs, batch_size, length, lear
 
 def _train_bert(bert, corpus, tokenizer, seed, *, epochs, batch_size, length, learning_rate, **_):
     from keraslm.data import masked_lm_dataset
-    from keraslm.models.base import default_optimizer
     from keraslm.tasks import FillMask
     from keraslm.training import warmup_cosine
+    from keraslm.training.optimizer import default_optimizer
 
     rows = masked_lm_dataset(
         corpus.train, tokenizer, length=length, batch_size=batch_size, rate=0.2, seed=seed

@@ -17,8 +17,8 @@ from keras import ops
 from keraslm import callbacks
 from keraslm.data import encode_documents, pack
 from keraslm.models import GPT
-from keraslm.models.base import default_optimizer
 from keraslm.tasks import TextGenerator
+from keraslm.training import default_optimizer
 
 PROMPTS = ["The government", "<b>In</b>"]
 

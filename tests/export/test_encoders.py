@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keraslm import export
-from keraslm.export.flatbuffer import LiteRTFile
+from keraslm.litert.flatbuffer import LiteRTFile
 from keraslm.models import BERT
 
 

@@ -11,8 +11,8 @@ import pytest
 import tokenizers
 
 from keraslm import export
-from keraslm.export.mediapipe_text import reader_of
-from keraslm.export.to_mediapipe import _ask
+from keraslm.export.to_mediapipe.exporter import _ask
+from keraslm.export.to_mediapipe.text import reader_of
 from keraslm.models import BERT
 from keraslm.tokenizers import Tokenizer
 
@@ -173,7 +173,7 @@ class TestWordPieces:
                 texts=["wonderful", "wónderful mòving"],
             )  # fmt: skip
         wrong = lambda *_: [np.array([0.9, 0.1])] * 5  # noqa: E731
-        monkeypatch.setattr("keraslm.export.to_mediapipe._ask", wrong)
+        monkeypatch.setattr("keraslm.export.to_mediapipe.exporter._ask", wrong)
         with pytest.raises(RuntimeError, match="was not kept: FAILED"):
             attempt()
         assert not list(tmp_path.iterdir())

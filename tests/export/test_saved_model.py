@@ -12,10 +12,10 @@ import pytest
 import tokenizers
 
 from keraslm import export
-from keraslm.export import verify_saved_model
-from keraslm.export.conversion import in_float32
-from keraslm.export.saved_model_signatures import Encoder
+from keraslm.export.to_saved_model import verify as verify_saved_model
+from keraslm.export.to_saved_model.signatures import Encoder
 from keraslm.models import BERT, GPT, Transformer
+from keraslm.models.precision import in_float32
 from keraslm.tokenizers import Tokenizer
 
 # One process for all that needs a fresh one: TensorFlow takes seconds to import. Its optimizer,

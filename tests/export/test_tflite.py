@@ -8,10 +8,10 @@ import pytest
 from keras import ops
 
 from keraslm import export
-from keraslm.export.conversion import check_builtin
-from keraslm.export.flatbuffer import LiteRTFile
-from keraslm.export.to_tflite import convert
+from keraslm.export.to_tflite.exporter import convert
 from keraslm.generation import GenerationConfig, Generator
+from keraslm.litert.conversion import check_builtin
+from keraslm.litert.flatbuffer import LiteRTFile
 from keraslm.models import GPT
 
 
@@ -113,7 +113,7 @@ def test_verify_notices_other_weights(lm, exported, tmp_path):
 def test_an_unequal_file_is_not_left_behind(lm, tmp_path, monkeypatch):
     keras.utils.set_random_seed(9)
     wrong = convert(GPT.from_config(lm.model.get_config()), (8,))
-    monkeypatch.setattr("keraslm.export.to_tflite.convert", lambda *_, **__: wrong)
+    monkeypatch.setattr("keraslm.export.to_tflite.exporter.convert", lambda *_, **__: wrong)
     good = tmp_path / "model.tflite"
     good.write_bytes(b"the good one")
     with pytest.raises(RuntimeError, match="was not kept"):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from keraslm import export
-from keraslm.export import to_web
-from keraslm.export.browser import find_browser, run_in_browser
-from keraslm.export.to_web import IMPORT, PACKAGES, VENDORED, web
+from keraslm.export.to_web import exporter as to_web
+from keraslm.export.to_web.browser import find_browser, run_in_browser
+from keraslm.export.to_web.exporter import IMPORT, PACKAGES, VENDORED, web
 from keraslm.generation.config import GenerationConfig
 
 # === What is written, without a browser and with packages that hold nothing ===

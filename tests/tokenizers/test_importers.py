@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from keraslm.export.to_saved_model.graph import GraphTokenizer
 from keraslm.tokenizers import Tokenizer
-from keraslm.tokenizers.graph import GraphTokenizer
 
 pytestmark = [pytest.mark.data, pytest.mark.peer]
 

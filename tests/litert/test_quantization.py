@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from keraslm import export
-from keraslm.export.flatbuffer import LiteRTFile
-from keraslm.export.quantization import BLOCK, quantize
-from keraslm.export.to_tflite import convert
-from keraslm.export.verify_tflite import perplexities
+from keraslm.export.to_tflite.exporter import convert
+from keraslm.export.to_tflite.verify import perplexities
 from keraslm.generation import GenerationConfig
+from keraslm.litert.flatbuffer import LiteRTFile
+from keraslm.litert.quantization import BLOCK, quantize
 
 KINDS = ("float16", "int8", "int8_weights", "int4")
 
@@ -69,7 +69,7 @@ def test_the_numbers_are_the_nearest(plain):
     rng = np.random.default_rng(0)
     weights = rng.normal(size=(6, 2 * BLOCK)).astype("float32")
     weights[3] = 0
-    from keraslm.export.quantization import _int4_blocks, _int8_rows
+    from keraslm.litert.quantization import _int4_blocks, _int8_rows
 
     values, parameters = _int8_rows(weights)
     back = values * parameters.scale[:, None]

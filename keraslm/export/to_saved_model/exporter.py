@@ -3,9 +3,13 @@
 from pathlib import Path
 
 from keraslm._files import replaced_folder
-from keraslm.export.conversion import in_float32, quiet
-from keraslm.export.signatures import is_decoder
-from keraslm.export.verification import prove, write_manifest
+from keraslm._version import __version__
+from keraslm.export.manifest import write_manifest
+from keraslm.export.proof import prove
+from keraslm.export.to_saved_model.verify import verify_saved_model
+from keraslm.export.to_tflite.signatures import is_decoder
+from keraslm.litert.conversion import quiet
+from keraslm.models.precision import in_float32
 
 # What a SavedModel's folder holds; a folder with anything else is not replaced.
 OWN_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "README.md"}
@@ -96,7 +100,7 @@ def saved_model(model, path, *, tokenizer=None, labels=None, length=None, verify
         with quiet():
             tf.saved_model.save(module, str(new), signatures=functions)
         (new / "README.md").write_text(_readme(task, endpoints, path.name), encoding="utf-8")
-        result = prove(new, task, name=path) if verify else None
+        result = prove(verify_saved_model(new, task), path) if verify else None
     write_manifest(path, result)
     return path
 
@@ -144,7 +148,7 @@ def _task(model, tokenizer, labels, length):
 
 
 def _encoder(model, tokenizer, labels, length):
-    from keraslm.export.saved_model_signatures import Encoder, is_on_text
+    from keraslm.export.to_saved_model.signatures import Encoder, is_on_text
 
     if labels is not None and model.head != "classifier":
         raise ValueError(
@@ -186,7 +190,7 @@ def _check_tokenizer(tokenizer, model):
 
 
 def _endpoints(task):
-    from keraslm.export import saved_model_signatures as signatures
+    from keraslm.export.to_saved_model import signatures
 
     if is_decoder(task.model):
         return signatures.decoder_endpoints(task)
@@ -197,8 +201,6 @@ def _endpoints(task):
 
 
 def _readme(task, endpoints, name):
-    import keraslm
-
     kind = next(key for key in SNIPPETS if key in endpoints)
     whats = {"generate": "A text generator", "embed": "A text encoder", "classify": "A classifier"}
     given = {"token_ids": "ids", "padding_mask": "ids > 0", "token_types": "tf.zeros_like(ids)"}
@@ -207,7 +209,7 @@ def _readme(task, endpoints, name):
     rows = [f"| `{key}` | {e.inputs} | {e.outputs} |" for key, e in endpoints.items()]
     return README.format(
         what=whats.get(kind, f"A BERT with the head {getattr(task.model, 'head', None)}"),
-        version=keraslm.__version__,
+        version=__version__,
         tokenizer=" and tokenizer" if task.tokenizer else "",
         rows="\n".join(rows),
         name=name,

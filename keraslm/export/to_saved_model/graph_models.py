@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from keraslm.tokenizers.graph_split import WordSplitter, byte_level_starts, lookup, shift
-from keraslm.tokenizers.graph_unicode import pre_tokenizer_classes
+from keraslm.export.to_saved_model.graph_split import WordSplitter, byte_level_starts, lookup, shift
+from keraslm.export.to_saved_model.graph_unicode import pre_tokenizer_classes
 
 _NEVER = np.iinfo(np.int32).max
 _CODE_RANGE = 1 << 21  # more than any code point

@@ -12,9 +12,9 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from keraslm.tokenizers import graph_unicode as unicode
-from keraslm.tokenizers.graph_models import BytePairModel, VocabularyModel, byte_alphabet
-from keraslm.tokenizers.graph_split import WordSplitter
+from keraslm.export.to_saved_model import graph_unicode as unicode
+from keraslm.export.to_saved_model.graph_models import BytePairModel, VocabularyModel, byte_alphabet
+from keraslm.export.to_saved_model.graph_split import WordSplitter
 from keraslm.tokenizers.tokenizer import Tokenizer
 
 _SEPARATOR = b"\xff"  # a byte that no UTF-8 text holds

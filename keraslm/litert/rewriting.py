@@ -9,7 +9,7 @@ rounding of float32.
 
 import numpy as np
 
-from keraslm.export.flatbuffer import schema
+from keraslm.litert.flatbuffer import schema
 
 
 def simplify(file):

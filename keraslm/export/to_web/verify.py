@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 
-from keraslm.export.browser import run_in_browser
-from keraslm.export.flatbuffer import LiteRTFile
-from keraslm.export.verification import NEW_TOKENS, Verification, written_prompts
-from keraslm.export.verify_tflite import keras_logits, quantization_of
+from keraslm.export.proof import NEW_TOKENS, written_prompts
+from keraslm.export.to_tflite.verify import keras_logits, quantization_of
+from keraslm.export.to_web.browser import run_in_browser
+from keraslm.export.verification import Verification
 from keraslm.generation.config import GenerationConfig
+from keraslm.litert.flatbuffer import LiteRTFile
 
 SCRIPT = """
 import { load, Run } from "/keraslm.js";
@@ -55,7 +56,7 @@ function logSoftmax(logits) {
 """
 
 
-def verify_web(path, lm) -> Verification:
+def verify_web(path, lm, mode="quick", texts=None) -> Verification:
     """`keraslm.export.verify` for a web folder.
 
     Raises:

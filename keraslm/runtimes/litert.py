@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keraslm.export.conversion import quiet
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.sampling import method_of, next_token, penalise, settings_of
+from keraslm.litert.conversion import quiet
 
 
 def compiled(path, num_threads):

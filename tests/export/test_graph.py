@@ -14,8 +14,8 @@ import tensorflow as tf
 import tokenizers
 from gensim.test.utils import datapath
 
+from keraslm.export.to_saved_model.graph import GraphTokenizer
 from keraslm.tokenizers import Tokenizer
-from keraslm.tokenizers.graph import GraphTokenizer
 
 DATA = Path(os.environ.get("KERASLM_DATA", Path(__file__).parents[2] / "../shared/data"))
 VOCAB_SIZE = {"bpe": 1200, "wordpiece": 1200, "word": 1200, "char": None}

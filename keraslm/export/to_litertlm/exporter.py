@@ -8,10 +8,12 @@ import tempfile
 from pathlib import Path
 
 from keraslm._files import replaced_file
-from keraslm.export.conversion import quiet
-from keraslm.export.signatures import is_decoder
-from keraslm.export.to_tflite import PREFILL_LENGTHS, check_kind, convert
-from keraslm.export.verification import prove, write_manifest
+from keraslm.export.manifest import write_manifest
+from keraslm.export.proof import prove
+from keraslm.export.to_litertlm.verify import verify_litertlm
+from keraslm.export.to_tflite.exporter import PREFILL_LENGTHS, check_kind, convert
+from keraslm.export.to_tflite.signatures import is_decoder
+from keraslm.litert.conversion import quiet
 
 MAGIC = b"LITERTLM"
 
@@ -62,7 +64,7 @@ def litertlm(
     content = convert(lm.model, prefill_lengths, cache_length, quantization)
     with replaced_file(path) as new:
         pack(builder, lm, content, new, cache_length, chat_template)
-        result = prove(new, lm, path, verify) if verify and _has_runtime() else None
+        result = prove(verify_litertlm(new, lm), path) if verify and _has_runtime() else None
     write_manifest(path, result)
     return path
 

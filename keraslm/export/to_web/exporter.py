@@ -10,12 +10,15 @@ import warnings
 from pathlib import Path
 
 from keraslm._files import replaced_folder
-from keraslm.export.browser import find_browser
-from keraslm.export.to_tflite import PREFILL_LENGTHS, tflite
-from keraslm.export.verification import prove, write_manifest
+from keraslm._version import __version__
+from keraslm.export.manifest import write_manifest
+from keraslm.export.proof import prove
+from keraslm.export.to_tflite.exporter import PREFILL_LENGTHS, tflite
+from keraslm.export.to_web.browser import find_browser
+from keraslm.export.to_web.verify import verify_web
 
 FORMAT_VERSION = 1
-PAGE = Path(__file__).parent / "web_page"
+PAGE = Path(__file__).parent / "page"
 PAGE_FILES = (
     "index.html", "app.js", "words.js", "style.css", "keraslm.js", "sampling.js", "serve.py",
 )  # fmt: skip
@@ -144,7 +147,7 @@ def web(
             verify=False,
         )
         _describe(lm, new, name, cache_length or lm.model.max_length)
-        result = prove(new, lm, folder) if verify and _has_browser(folder) else None
+        result = prove(verify_web(new, lm), folder) if verify and _has_browser(folder) else None
     write_manifest(folder, result)
     return folder
 
@@ -168,15 +171,13 @@ def _has_browser(folder):
 
 def _describe(lm, folder, name, context):
     """Write ``model.json``, which the page reads first, and the README."""
-    import keraslm
-
     files = {}
     for file in ("model.tflite", "tokenizer.json"):
         content = (folder / file).read_bytes()
         files[file] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     info = {
         "format_version": FORMAT_VERSION,
-        "keraslm_version": keraslm.__version__,
+        "keraslm_version": __version__,
         "name": name,
         "context": context,
         "vocab_size": lm.model.vocab_size,
@@ -190,7 +191,7 @@ def _describe(lm, folder, name, context):
         f"- `{_short(package)}/`: {package} {version}, Apache-2.0 (`LICENSE`)"
         for package, version in PACKAGES.items()
     ]
-    text = README.format(name=name, version=keraslm.__version__, packages="\n".join(lines))
+    text = README.format(name=name, version=__version__, packages="\n".join(lines))
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 

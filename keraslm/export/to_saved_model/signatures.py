@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from keraslm.export.signatures import NOT_EXPORTED
+from keraslm.export.to_saved_model.graph import GraphTokenizer
+from keraslm.export.to_tflite.signatures import NOT_EXPORTED
 from keraslm.generation.sampling import Settings
-from keraslm.tokenizers.graph import GraphTokenizer
 
 TEXT = tf.TensorSpec((None,), tf.string, "text")
 IDS = tf.TensorSpec((None, None), tf.int32, "token_ids")

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from keraslm.tokenizers import graph_unicode as unicode
+from keraslm.export.to_saved_model import graph_unicode as unicode
 
 CONTRACTIONS = ("s", "t", "re", "ve", "m", "ll", "d")  # after an apostrophe, in GPT-2's pattern
 

@@ -9,18 +9,14 @@ from collections import Counter
 
 import numpy as np
 
-from keraslm.export import signatures
-from keraslm.export.conversion import in_float32
-from keraslm.export.flatbuffer import LiteRTFile
-from keraslm.export.runner import LiteRTEncoder, LiteRTModel
-from keraslm.export.verification import (
-    NEW_TOKENS,
-    PREFILL_TOKENS,
-    Verification,
-    written_prompts,
-)
+from keraslm.export.proof import NEW_TOKENS, written_prompts
+from keraslm.export.to_tflite import signatures
+from keraslm.export.verification import PREFILL_TOKENS, Verification
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.generator import Generator
+from keraslm.litert.flatbuffer import LiteRTFile
+from keraslm.models.precision import in_float32
+from keraslm.runtimes.litert import LiteRTEncoder, LiteRTModel
 
 PERPLEXITY_TOKENS = 1024
 
@@ -42,7 +38,7 @@ def verify_tflite(path, lm, mode="quick", texts=None) -> Verification:
 
 
 def quantization_of(file):
-    """The kind of `keraslm.export.quantization` that most weights of a file have, or None."""
+    """The kind of `keraslm.litert.quantization` that most weights of a file have, or None."""
     sizes = Counter(file.sizes())
     if sizes["int4"]:
         return "int4"

@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from keraslm._files import replaced_file
-from keraslm.export.conversion import in_float32, quiet, to_litert
-from keraslm.export.flatbuffer import LiteRTFile
-from keraslm.export.mediapipe_text import reader_of
-from keraslm.export.quantization import check_kind, quantize_file
-from keraslm.export.rewriting import simplify
-from keraslm.export.verification import Verification, write_manifest
-from keraslm.export.verify_tflite import divergence, quantization_of
+from keraslm.export.manifest import write_manifest
+from keraslm.export.to_mediapipe.text import reader_of
+from keraslm.export.to_tflite.verify import divergence, quantization_of
+from keraslm.export.verification import Verification
+from keraslm.litert.conversion import quiet, to_litert
+from keraslm.litert.flatbuffer import LiteRTFile
+from keraslm.litert.quantization import check_kind, quantize_file
+from keraslm.litert.rewriting import simplify
+from keraslm.models.precision import in_float32
 
 VOCABULARY, LABELS = "vocab.txt", "labels.txt"
 TEXTS = (

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from keraslm import export
-from keraslm.export.flatbuffer import LiteRTFile
-from keraslm.export.rewriting import simplify
-from keraslm.export.to_tflite import convert
+from keraslm.export.to_tflite.exporter import convert
+from keraslm.litert.flatbuffer import LiteRTFile
+from keraslm.litert.rewriting import simplify
 
 
 @pytest.fixture(scope="module")

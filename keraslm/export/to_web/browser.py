@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 
-from keraslm.export.web_page.serve import Handler
+from keraslm.export.to_web.page.serve import Handler
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Nothing but the page: no start page, no updates, no other host. Containers have no sandbox.

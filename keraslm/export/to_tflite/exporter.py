@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from keraslm._files import replaced_file
-from keraslm.export import signatures
-from keraslm.export.conversion import in_float32, to_litert
-from keraslm.export.flatbuffer import LiteRTFile
-from keraslm.export.quantization import check_kind, quantize_file
-from keraslm.export.rewriting import simplify
-from keraslm.export.verification import prove, write_manifest
+from keraslm.export.manifest import write_manifest
+from keraslm.export.proof import prove
+from keraslm.export.to_tflite import signatures
+from keraslm.export.to_tflite.verify import verify_tflite
+from keraslm.litert.conversion import to_litert
+from keraslm.litert.flatbuffer import LiteRTFile
+from keraslm.litert.quantization import check_kind, quantize_file
+from keraslm.litert.rewriting import simplify
+from keraslm.models.precision import in_float32
 
 PREFILL_LENGTHS = (8, 32, 128)
 
@@ -27,14 +30,14 @@ def tflite(
     """Export a model to LiteRT.
 
     Decoders get the signatures ``prefill_<T>`` and ``decode``, which LiteRT-LM runs too; every
-    other model on token ids one ``encode_<L>`` a length; see `keraslm.export.signatures`.
+    other model on token ids one ``encode_<L>`` a length; see `keraslm.export.to_tflite.signatures`.
 
     Args:
         lm: a `keraslm.tasks.TextGenerator`, a model with ``init_cache`` and ``step``, a
             `keraslm.models.BERT` with any head, or another ``keras.Model`` on ids.
         path: the ``.tflite`` file, or a folder, which then gets ``model.tflite``.
         quantization: ``"float16"``, ``"int8"``, ``"int4"`` or ``"int8_weights"``; see
-            `keraslm.export.quantization`. Default float32, whatever the training policy was.
+            `keraslm.litert.quantization`. Default float32, whatever the training policy was.
         prefill_lengths: of a decoder, numbers of prompt tokens that are read at once; those that
             do not fit in the cache are left out.
         cache_length: of a decoder, tokens of prompt and continuation together; default
@@ -77,7 +80,7 @@ def tflite(
         content = convert_encoder(model, lengths, quantization)
     with replaced_file(path) as new:
         new.write_bytes(content)
-        result = prove(new, lm, path, verify) if verify else None
+        result = prove(verify_tflite(new, lm, verify), path) if verify else None
     write_manifest(path, result)
     return path
 

@@ -8,10 +8,11 @@ import keras
 import numpy as np
 import tokenizers
 
-from keraslm.export.conversion import in_float32
-from keraslm.export.saved_model_signatures import Encoder
-from keraslm.export.signatures import NOT_EXPORTED, is_decoder
-from keraslm.export.verification import NEW_TOKENS, Verification, written_prompts
+from keraslm.export.proof import NEW_TOKENS, written_prompts
+from keraslm.export.to_saved_model.signatures import Encoder
+from keraslm.export.to_tflite.signatures import NOT_EXPORTED, is_decoder
+from keraslm.export.verification import Verification
+from keraslm.models.precision import in_float32
 from keraslm.tasks import TextGenerator
 
 LARGEST_DIFFERENCE = 1e-4
@@ -33,7 +34,7 @@ print("RESULT" + json.dumps(found))
 """
 
 
-def verify_saved_model(path, task) -> Verification:
+def verify_saved_model(path, task, mode="quick", texts=None) -> Verification:
     """`keraslm.export.verify` for a SavedModel.
 
     Args:

@@ -12,8 +12,8 @@ stays float32. One table that serves as embedding and as output head is stored o
 
 import numpy as np
 
-from keraslm.export.flatbuffer import LiteRTFile, schema, write_once
-from keraslm.export.rewriting import Links
+from keraslm.litert.flatbuffer import LiteRTFile, schema, write_once
+from keraslm.litert.rewriting import Links
 
 KINDS = ("float16", "int8", "int8_weights", "int4")
 SMALLEST = 1024  # fewer numbers are not worth it

@@ -1,0 +1,13 @@
+"""Checks before the work begins."""
+
+import os
+from pathlib import Path
+
+
+def check_writable(folder):
+    """Fail before the work, not after it, if the result could not be written."""
+    parent = Path(folder)
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise ValueError(f"{folder} cannot be written. Give another folder with --out.")

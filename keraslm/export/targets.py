@@ -1,0 +1,108 @@
+"""The targets of export, one row each, and proof of whatever stands at a path."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from keraslm.export.manifest import manifest_entry
+from keraslm.export.to_litertlm.exporter import litertlm
+from keraslm.export.to_litertlm.verify import verify_litertlm
+from keraslm.export.to_saved_model.exporter import saved_model
+from keraslm.export.to_saved_model.verify import verify_saved_model
+from keraslm.export.to_tflite.exporter import tflite
+from keraslm.export.to_tflite.verify import verify_tflite
+from keraslm.export.to_web.exporter import web
+from keraslm.export.to_web.verify import verify_web
+from keraslm.export.verification import Verification
+
+
+class Target(NamedTuple):
+    """What an export is for.
+
+    Args:
+        name: its file or folder in a bundle.
+        export: writes it: ``export(task, path, …)``.
+        is_at: whether a path holds it.
+        verify: compares it with the task: ``verify(path, task, mode, texts)``.
+        quantizes: whether ``export`` takes ``quantization``.
+    """
+
+    name: str
+    export: Callable
+    is_at: Callable[[Path], bool]
+    verify: Callable
+    quantizes: bool = True
+
+
+def _begins(path: Path, content: bytes, at: int = 0) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        file.seek(at)
+        return file.read(len(content)) == content
+
+
+# The first row whose ``is_at`` holds is taken.
+TARGETS = {
+    "tflite": Target("model.tflite", tflite, lambda path: _begins(path, b"TFL3", 4), verify_tflite),
+    "litertlm": Target(
+        "model.litertlm", litertlm, lambda path: _begins(path, b"LITERTLM"), verify_litertlm
+    ),
+    "saved_model": Target(
+        "saved_model",
+        saved_model,
+        lambda path: (path / "saved_model.pb").is_file(),
+        verify_saved_model,
+        quantizes=False,
+    ),
+    "web": Target(
+        "web",
+        web,
+        lambda path: (path / "model.tflite").is_file() and (path / "index.html").is_file(),
+        verify_web,
+    ),
+}
+
+
+def target_of(path) -> str | None:
+    """Name of the target that stands at a path, or ``None``."""
+    return next((name for name, target in TARGETS.items() if target.is_at(Path(path))), None)
+
+
+def verify(path, lm, mode="quick", texts=None) -> Verification:
+    """Compare an exported file with the Keras model, in its real runtime.
+
+    Prompts of 1, 9 and 130 tokens (or what fits), written by the model itself, are continued
+    greedily on both sides. A ``.tflite`` runs in LiteRT, a ``.litertlm`` in LiteRT-LM, a web
+    folder in Chromium; a SavedModel is loaded in a fresh process.
+
+    Args:
+        path: the file or folder.
+        lm: what it was made from: the `keraslm.tasks.TextGenerator`; for a ``.tflite`` a model
+            will do, and for a SavedModel a `keraslm.models.BERT`.
+        mode: ``"quick"``, or ``"full"``: for a ``.tflite`` also perplexity on a held-out text,
+            the time to read a prompt, and memory.
+        texts: the held-out text, a list of strings; default, the articles of the Wikipedia
+            extract that `keraslm train` holds out.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: none of these, or ``manifest.json`` knows the file with another hash.
+
+    Example:
+        >>> print(keraslm.export.verify("saved_models/mine/model.tflite", lm))
+    """
+    path = Path(path)
+    if mode not in ("quick", "full"):
+        raise ValueError(f"mode must be 'quick' or 'full'; received {mode!r}.")
+    if not path.exists():
+        raise FileNotFoundError(f"No file or folder {path}. Export the model first.")
+    manifest_entry(path)  # raises if the file was changed
+    name = target_of(path)
+    if name is None and path.is_file():
+        name = "tflite"  # whose reader says what is wrong with it
+    if name is None:
+        raise ValueError(
+            f"{path} is neither a .tflite or .litertlm file nor a SavedModel or web folder."
+        )
+    return TARGETS[name].verify(path, lm, mode, texts)

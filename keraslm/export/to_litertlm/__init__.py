@@ -1,0 +1,1 @@
+"""Export to a ``.litertlm`` file, and its proof."""

@@ -1,0 +1,53 @@
+"""A ``.litertlm`` file in LiteRT-LM: running it, and comparing it with Keras."""
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+from keraslm.export.proof import NEW_TOKENS, written_prompts
+from keraslm.export.to_tflite.verify import verify_tflite
+from keraslm.export.verification import Verification
+from keraslm.runtimes.litert import LiteRTModel
+from keraslm.runtimes.litertlm import LiteRTLM, tflite_part
+
+
+def verify_litertlm(path, lm, mode="quick", texts=None) -> Verification:
+    """`keraslm.export.verify` for a ``.litertlm``.
+
+    Its model is compared with Keras in LiteRT, token by token; then LiteRT-LM must write the text
+    that this very model writes in LiteRT.
+    """
+    prompts = written_prompts(lm.generator, lm.tokenizer.bos_id or 0, lm.model.max_length // 2)
+    texts = [text for ids in prompts if (text := lm.tokenizer.decode(ids))]
+    config = lm.generation_config.replace(**GREEDY)
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "model.tflite"
+        model.write_bytes(tflite_part(path))
+        inner = verify_tflite(model, lm)
+        litert = LiteRTModel(model)
+        wanted = [
+            lm.tokenizer.decode(list(litert.generate(lm.tokenizer.encode(text), config)))
+            for text in texts
+        ]
+    seconds, pieces = 0.0, 0
+    with LiteRTLM(path) as runtime:
+        for text, expected in zip(texts, wanted, strict=True):
+            started = time.perf_counter()
+            found = list(runtime.stream(text, NEW_TOKENS))
+            seconds += time.perf_counter() - started
+            pieces += len(found)
+            if "".join(found) != expected:
+                raise RuntimeError(
+                    f"LiteRT-LM writes another text from {path} than LiteRT: "
+                    f"{''.join(found)!r} instead of {expected!r}."
+                )
+    return dataclasses.replace(
+        inner,
+        target="litertlm",
+        num_bytes=path.stat().st_size,
+        tokens_per_second=pieces / seconds,
+    )
+
+
+GREEDY = {"max_new_tokens": NEW_TOKENS, "temperature": 0.0}

@@ -1,0 +1,1 @@
+"""Export for MediaPipe Tasks, which take raw text, and its proof."""

@@ -1,0 +1,1 @@
+"""Export to a TensorFlow SavedModel that takes and gives strings, and its proof."""
