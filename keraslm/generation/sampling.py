@@ -15,7 +15,7 @@ from keraslm.generation.processors import (
 )
 from keraslm.generation.random import resolve_seed, uniform
 
-BLOCK = 512  # tokens whose probabilities are summed before one of the blocks is drawn
+SIDE = 64  # tokens of a block, and blocks of a group, when a token is drawn
 
 
 class Method(NamedTuple):
@@ -113,9 +113,10 @@ def next_token(
 def draw(logits: Any, seed: Any, row: Any, step: Any) -> Any:
     """Draw a token of each row by its probability.
 
-    In two levels, a block of the vocabulary and a token in it, each by a random number of its own:
-    the sums have few terms, so float32 is exact enough for vocabularies of any size, where one
-    running sum over 262,144 tokens would never draw many of them.
+    In three levels, each with a random number of its own: a group of `SIDE` blocks, a block of
+    `SIDE` tokens, a token. The sums have few terms, so float32 is exact enough for vocabularies of
+    any size, where one running sum over 262,144 tokens would never draw many of them; and few
+    borders lie where the rounding of another runtime could lead to another token.
 
     Args:
         logits: float32 ``(batch, vocab_size)``.
@@ -125,13 +126,19 @@ def draw(logits: Any, seed: Any, row: Any, step: Any) -> Any:
         int32 ``(batch,)``.
     """
     weights = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True))
-    if missing := -weights.shape[-1] % BLOCK:
+    if missing := -weights.shape[-1] % SIDE**2:
         weights = ops.pad(weights, [[0, 0], [0, missing]])
-    blocks = ops.reshape(weights, (-1, weights.shape[-1] // BLOCK, BLOCK))  # (B, N, 512)
-    block = _pick(ops.sum(blocks, axis=-1), uniform(seed, 2 * row, step))  # (B,)
-    chosen = ops.expand_dims(ops.expand_dims(block, 1), 2)
-    tokens = ops.take_along_axis(blocks, chosen, axis=1)[:, 0]  # (B, 512)
-    return block * BLOCK + _pick(tokens, uniform(seed, 2 * row + 1, step))
+    groups = weights.shape[-1] // SIDE**2
+    level = ops.reshape(weights, (-1, groups, SIDE, SIDE))
+    token = 0 * row
+    for number, inside in enumerate(((2, 3), (2,), ())):
+        sums = ops.sum(level, axis=inside) if inside else level  # (B, N)
+        chosen = _pick(sums, uniform(seed, 3 * row + number, step))  # (B,)
+        token = token * SIDE + chosen
+        if inside:  # what is in the chosen group or block
+            index = ops.reshape(chosen, (-1, *[1] * (len(level.shape) - 1)))
+            level = ops.take_along_axis(level, index, axis=1)[:, 0]
+    return token
 
 
 def _pick(weights, share):

@@ -193,7 +193,7 @@ def test_cached_equals_uncached_token_for_token(policy, fields, shared, ids, num
     logits, cache = run_steps(model, ids, [1] * 4)
     np.testing.assert_allclose(logits, expected, atol=tolerance(policy))
     config = model.transformer_config
-    assert len(cache) == config.num_layers
+    assert len(cache) == 2 * config.num_layers
     for part in keras.tree.flatten(cache):
         assert tuple(part.shape) == (3, config.num_kv_heads, 8, config.head_dim)
         assert part.dtype == model.compute_dtype

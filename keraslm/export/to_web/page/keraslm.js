@@ -8,11 +8,10 @@ import {
   getGlobalLiteRtPromise, loadAndCompile, loadLiteRt, supportsFeature, Tensor,
 } from "./vendor/litertjs-core/index.js";
 import { Tokenizer } from "./vendor/huggingface-tokenizers/tokenizers.js";
-import { nextToken } from "./sampling.js";
+import { nextToken, resolveSeed } from "./sampling.js";
 
 const FORMAT_VERSION = 1;
 const WASM = new URL("./vendor/litertjs-core/wasm/", import.meta.url).href;
-const LARGEST_SEED = 2 ** 31 - 1;
 
 /** An error for the user: a code and values, for those who translate it, and an English message. */
 export class LanguageModelError extends Error {
@@ -144,7 +143,7 @@ export class LanguageModel {
       .map((name) => ({ name, length: Number(name.slice("prefill_".length)) }))
       .sort((a, b) => a.length - b.length);
     const inputs = model.signatures.decode.getInputDetails();
-    this.cacheInputs = inputs.filter(({ name }) => name.startsWith("kv_cache_"));
+    this.cacheInputs = inputs.filter(({ name }) => name !== "tokens" && name !== "input_pos");
   }
 
   /** Free the memory. Other models of the page stay. */
@@ -273,7 +272,8 @@ export class Run {
     await breathe();
     const padded = new Int32Array(length);
     padded.set(tokens);
-    const positions = Int32Array.from(padded, (_, i) => this.position + i);
+    // Padding must not change a recurrent state: its position is no next slot.
+    const positions = Int32Array.from(padded, (_, i) => (i < tokens.length ? this.position + i : -1));
     const inputs = {
       tokens: new Tensor(padded, [1, length]),
       input_pos: new Tensor(positions, [length]),
@@ -305,11 +305,11 @@ const isWhole = Number.isSafeInteger;
 const LIMITS = {
   maxNewTokens: ["a positive whole number", (x) => isWhole(x) && x >= 1],
   temperature: ["0 (greedy) or more", (x) => x >= 0],
-  topK: ["a positive whole number", (x) => isWhole(x) && x >= 1],
+  topK: ["0 (off) or a positive whole number", (x) => isWhole(x) && x >= 0],
   topP: ["above 0 and at most 1", (x) => x > 0 && x <= 1],
   minP: ["from 0 to 1", (x) => x >= 0 && x <= 1],
   repetitionPenalty: ["above 0", (x) => x > 0],
-  seed: ["a whole number", isWhole],
+  seed: ["a whole number", (x) => isWhole(x) || typeof x === "bigint"],
   stopIds: ["an array of token ids", (x) => Array.isArray(x) && x.every(isWhole)],
 };
 
@@ -331,8 +331,7 @@ function complete(given, own) {
     }
     settings[name] = value;
   }
-  const seed = settings.seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
-  settings.seed = ((seed % LARGEST_SEED) + LARGEST_SEED) % LARGEST_SEED;
+  settings.seed = resolveSeed(settings.seed);
   return settings;
 }
 

@@ -2,11 +2,22 @@
 // seed give the same tokens. Python computes in float32: so do Float32Array and Math.fround.
 
 const f32 = Math.fround;
+const SEEDS = 2 ** 31 - 1;
+const SIDE = 64; // tokens of a block, and blocks of a group, when a token is drawn
+const HALVINGS = 30;
+const SPAN = 40;
 
 /** Whether tokens are drawn; else the likeliest is taken. */
 export function isSampled({ temperature, topK, topP, minP }) {
   if (temperature != null) return temperature > 0;
-  return topK != null || topP != null || minP != null;
+  return Boolean(topK) || topP != null || minP != null;
+}
+
+/** The seed from 0 to 2 ** 31 - 2 that any whole number, also a BigInt, stands for. */
+export function resolveSeed(seed) {
+  if (seed == null) return crypto.getRandomValues(new Uint32Array(1))[0] % SEEDS;
+  const rest = Number(BigInt(seed) % BigInt(SEEDS));
+  return rest < 0 ? rest + SEEDS : rest;
 }
 
 /**
@@ -20,18 +31,16 @@ export function isSampled({ temperature, topK, topP, minP }) {
 export function nextToken(logits, settings, seen, step) {
   logits = penalised(logits, seen, f32(settings.repetitionPenalty ?? 1));
   if (!isSampled(settings)) return indexOfLargest(logits);
-  const temperature = f32(settings.temperature ?? 1);
-  logits = logits.map((x) => x / temperature);
-  const share = uniform(settings.seed, 0, step);
-  const { topK, topP, minP } = settings;
-  if (topK == null && topP == null && minP == null) return draw(softmax(logits), share);
-  const tokens = likeliest(logits, Math.min(topK ?? logits.length, logits.length));
-  const p = softmax(Float32Array.from(tokens, (token) => logits[token]));
-  const running = runningSum(p);
-  const leastP = f32(f32(minP ?? 0) * p[0]);
-  const weights = p.map((x, i) =>
-    f32(running[i] - x) < f32(topP ?? 1) && x >= leastP ? x : 0);
-  return tokens[draw(weights, share)];
+  const temperature = Math.max(f32(settings.temperature ?? 1), 1e-30);
+  const top = logits[indexOfLargest(logits)];
+  const scaled = temperature === 1 ? logits : logits.map((x) => f32(x - top) / temperature);
+  const largest = scaled[indexOfLargest(scaled)];
+  const weights = scaled.map((x) => Math.exp(f32(x - largest)));
+  keepTopK(scaled, weights, settings.topK ?? 0);
+  keepTopP(scaled, weights, f32(settings.topP ?? 1));
+  const share = f32(settings.minP ?? 0); // the likeliest token weighs 1
+  for (let i = 0; i < weights.length; i++) if (weights[i] < share) weights[i] = 0;
+  return draw(weights, settings.seed, step);
 }
 
 function penalised(logits, seen, penalty) {
@@ -47,30 +56,67 @@ function indexOfLargest(values) {
   return best;
 }
 
-/** Indices of the k largest values, largest first; of equals the first. */
-function likeliest(values, k) {
-  const smallest = values.slice().sort()[values.length - k];
-  const found = [];
-  values.forEach((value, i) => value >= smallest && found.push(i));
-  return found.sort((a, b) => values[b] - values[a]).slice(0, k);
+/** Leaves out all but the k likeliest, and those as likely as the last of them. */
+function keepTopK(logits, weights, k) {
+  if (k <= 0 || k >= logits.length) return;
+  const border = logits.slice().sort()[logits.length - k];
+  for (let i = 0; i < weights.length; i++) if (logits[i] < border) weights[i] = 0;
 }
 
-function softmax(values) {
-  const largest = values[indexOfLargest(values)];
-  const powers = values.map((x) => Math.exp(f32(x - largest)));
-  const total = f32(powers.reduce((sum, x) => sum + x, 0));
-  return powers.map((x) => x / total);
+/**
+ * Leaves out all but the likeliest that together reach a probability. Of tokens that are equally
+ * likely at the border, as many as are needed stay, the last in the order of the vocabulary.
+ */
+function keepTopP(logits, weights, topP) {
+  if (topP >= 1) return;
+  const mass = f32(topP * f32(sum(weights)));
+  let high = -Infinity;
+  logits.forEach((x, i) => weights[i] > 0 && x > high && (high = x));
+  let low = f32(high - SPAN);
+  for (let n = 0; n < HALVINGS; n++) {
+    const middle = f32(f32(low + high) * 0.5);
+    const enough = f32(sumWhere(weights, (i) => logits[i] >= middle)) >= mass;
+    if (enough) low = middle;
+    else high = middle;
+  }
+  let border = Infinity;
+  logits.forEach((x, i) => weights[i] > 0 && x >= low && x < border && (border = x));
+  const above = f32(sumWhere(weights, (i) => logits[i] > border));
+  const weight = weights[logits.indexOf(border)];
+  let count = Math.max(Math.ceil(f32(f32(f32(mass - above) / weight) - 1e-4)), 1);
+  for (let i = weights.length - 1; i >= 0; i--) {
+    if (logits[i] < border || (logits[i] === border && count-- <= 0)) weights[i] = 0;
+  }
 }
 
-function runningSum(values) {
-  let sum = 0;
-  return values.map((x) => (sum = f32(sum + x)));
+function sum(values) {
+  return values.reduce((total, x) => total + x, 0);
+}
+
+function sumWhere(values, isMeant) {
+  let total = 0;
+  for (let i = 0; i < values.length; i++) if (isMeant(i)) total += values[i];
+  return total;
+}
+
+/** Draws a group of blocks by its weight, then a block, then a token. */
+function draw(weights, seed, step) {
+  let begin = 0;
+  for (const [level, size] of [SIDE ** 2, SIDE, 1].entries()) {
+    const count = level ? SIDE : Math.ceil(weights.length / size);
+    const parts = new Float32Array(count);
+    for (let i = 0; i < count; i++) {
+      parts[i] = sum(weights.subarray(begin + i * size, begin + (i + 1) * size));
+    }
+    begin += size * pick(parts, uniform(seed, level, step));
+  }
+  return begin;
 }
 
 /** Index at which the running sum of the weights passes a share of their total. */
-function draw(weights, share) {
-  const running = runningSum(weights);
-  const total = running[running.length - 1];
+function pick(weights, share) {
+  let total = 0;
+  const running = weights.map((x) => (total = f32(total + x)));
   const goal = f32(share * total);
   return running.findIndex((x) => x > goal || x === total);
 }
