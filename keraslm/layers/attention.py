@@ -1,34 +1,97 @@
 """Multi-head attention: self and cross, causal, masked, with shared key/value heads and a cache."""
 
+import dataclasses
+from typing import Any
+
 import keras
 from keras import ops
 
 from keraslm.layers import masks
-from keraslm.layers.common import check_rate, dense, positive, register
-from keraslm.layers.positions import RotaryEmbedding
+from keraslm.layers.common import above_zero, dense, flag, not_negative, positive, register
+from keraslm.layers.options import REQUIRED, Initializers, Shape, TakesOptions, documented, option
+from keraslm.layers.positions import RotaryEmbedding, checked_scaling
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttentionShape(Shape):
+    """What attention computes."""
+
+    num_heads: int = option(
+        REQUIRED, positive,
+        "Number of query heads; must divide ``d_model`` unless ``head_dim`` is given.",
+    )  # fmt: skip
+    num_kv_heads: int | None = option(
+        None, positive,
+        "Number of key/value heads, each shared by ``num_heads / num_kv_heads`` query heads "
+        "(grouped-query attention, Ainslie et al. 2023); default ``num_heads``.",
+    )  # fmt: skip
+    head_dim: int | None = option(
+        None, positive, "Width of a head; default ``d_model / num_heads``."
+    )
+    causal: bool = option(False, flag, "Whether a token sees no later token.")
+    rotary_base: float | None = option(
+        None, above_zero,
+        "Wavelength base of the rotary positions of queries and keys; default: they have none.",
+    )  # fmt: skip
+    rotary_scaling: dict | None = option(
+        None, checked_scaling,
+        "How rotary positions are stretched for longer contexts; see `RotaryEmbedding`.",
+    )  # fmt: skip
+    window: int | None = option(
+        None, positive,
+        "A token sees only so many tokens back, itself included; needs ``causal=True``.",
+    )  # fmt: skip
+    qk_norm: bool = option(
+        False, flag,
+        "Whether queries and keys are normalised, head by head (RMS), before their positions.",
+    )  # fmt: skip
+    norm_epsilon: float = option(
+        1e-6, not_negative,
+        "Epsilon of the query/key RMSNorm; used only with ``qk_norm=True``.",
+    )  # fmt: skip
+    qkv_bias: bool | None = option(
+        None, flag,
+        "Whether the projections to query, key and value have a bias; default ``use_bias``.",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.head_dim is None and self.d_model % self.num_heads:
+            raise ValueError(
+                f"num_heads must divide d_model; received d_model={self.d_model}, "
+                f"num_heads={self.num_heads}. Use a d_model that is a multiple of num_heads."
+            )
+        derived = {
+            "num_kv_heads": self.num_heads,
+            "head_dim": self.d_model // self.num_heads,
+            "qkv_bias": self.use_bias,
+        }
+        for name, value in derived.items():
+            if getattr(self, name) is None:
+                self._set(name, value)
+        if self.num_heads % (self.num_kv_heads or 1):
+            raise ValueError(
+                f"num_kv_heads must divide num_heads; received num_heads={self.num_heads}, "
+                f"num_kv_heads={self.num_kv_heads}."
+            )
+        if self.window is not None and not self.causal:
+            raise ValueError("window needs causal=True: it counts back from a token.")
+
+
+@documented
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttentionOptions(Initializers, AttentionShape):
+    """Options of a `MultiHeadAttention`."""
 
 
 @register
-class MultiHeadAttention(keras.layers.Layer):
+class MultiHeadAttention(TakesOptions, keras.layers.Layer):
     """Attention of several heads (Vaswani et al. 2017), with what generation needs.
 
+    ``softmax(queries · keysᵀ / sqrt(head_dim)) · values`` in each head, then one projection of all.
+
     Args:
-        d_model: width of the output, and of queries and values together.
-        num_heads: number of query heads.
-        dropout: share of attention weights dropped in training.
-        num_kv_heads: number of key/value heads, each shared by ``num_heads / num_kv_heads`` query
-            heads (grouped-query attention, Ainslie et al. 2023); default ``num_heads``.
-        head_dim: width of a head; default ``d_model / num_heads``.
-        causal: a query sees no later key.
-        rotary_base: turn queries and keys by rotary positions with this base; default: do not.
-        rotary_scaling: of the `RotaryEmbedding`.
-        window: a query sees only so many keys back, its own included; needs ``causal``.
-        qk_norm: normalise queries and keys (RMS over ``head_dim``) before the rotary positions.
-        norm_epsilon: of that.
-        use_bias: of the four projections.
-        qkv_bias: of query, key and value, if another is wanted.
-        kernel_initializer, kernel_regularizer: of the four projections.
-        output_initializer: of the last one, if another is wanted.
+        options: an `AttentionOptions`, instead of the arguments above.
 
     Call arguments:
         query: float ``(batch, query, …)``.
@@ -51,97 +114,46 @@ class MultiHeadAttention(keras.layers.Layer):
         cache was given.
 
     Raises:
-        ValueError: heads that do not divide, or a mask of another rank.
+        ValueError: an option that cannot be, heads that do not divide, or a mask of another rank.
 
     Example:
         >>> attention = keraslm.layers.MultiHeadAttention(64, 4, causal=True)
         >>> y = attention(x, x, attention_mask=mask)
     """
 
+    options_class = AttentionOptions
+
     def __init__(
         self,
-        d_model,
-        num_heads,
-        dropout=0.0,
+        d_model: int | None = None,
+        num_heads: int | None = None,
+        dropout: float | None = None,
         *,
-        num_kv_heads=None,
-        head_dim=None,
-        causal=False,
-        rotary_base=None,
-        rotary_scaling=None,
-        window=None,
-        qk_norm=False,
-        norm_epsilon=1e-6,
-        use_bias=True,
-        qkv_bias=None,
-        kernel_initializer="glorot_uniform",
-        output_initializer=None,
-        kernel_regularizer=None,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        d_model, num_heads = positive("d_model", d_model), positive("num_heads", num_heads)
-        num_kv_heads = positive("num_kv_heads", num_kv_heads)
-        check_rate(dropout=dropout)
-        if head_dim is None and d_model % num_heads:
-            raise ValueError(
-                f"num_heads must divide d_model; received d_model={d_model}, "
-                f"num_heads={num_heads}. Use a d_model that is a multiple of num_heads."
+        options: AttentionOptions | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__(options, d_model=d_model, num_heads=num_heads, dropout=dropout, **fields)
+        first = self.kernel_initializer
+        last = self.output_initializer or first
+        units, kv_units = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        self.query = dense(units, self, "query", first, self.qkv_bias)
+        self.key = dense(kv_units, self, "key", first, self.qkv_bias)
+        self.value = dense(kv_units, self, "value", first, self.qkv_bias)
+        self.output_projection = dense(self.d_model, self, "output", last, self.use_bias)
+        self.query_norm = self._norm("query_norm") if self.qk_norm else None
+        self.key_norm = self._norm("key_norm") if self.qk_norm else None
+        self.rotary = None
+        if self.rotary_base is not None:
+            self.rotary = RotaryEmbedding(
+                self.rotary_base, self.rotary_scaling, dtype=self.dtype_policy, name="rotary"
             )
-        if num_heads % num_kv_heads:
-            raise ValueError(
-                f"num_kv_heads must divide num_heads; received num_heads={num_heads}, "
-                f"num_kv_heads={num_kv_heads}."
-            )
-        self.d_model = d_model
-        self.num_heads = num_heads
-        self.num_kv_heads = num_kv_heads
-        self.head_dim = d_model // num_heads if head_dim is None else positive("head_dim", head_dim)
-        if window is not None and not causal:
-            raise ValueError("window needs causal=True: it counts back from a token.")
-        self.dropout = dropout
-        self.causal = causal
-        self.rotary_base = rotary_base
-        self.rotary_scaling = rotary_scaling
-        self.window = window and positive("window", window)
-        self.qk_norm = qk_norm
-        self.norm_epsilon = norm_epsilon
-        self.use_bias = use_bias
-        self.qkv_bias = use_bias if qkv_bias is None else qkv_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.output_initializer = (
-            None if output_initializer is None else keras.initializers.get(output_initializer)
-        )
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.supports_masking = True
-
-        def projection(heads, name):
-            units = heads * self.head_dim
-            return dense(units, self, name, self.kernel_initializer, self.qkv_bias)
-
-        self.query = projection(num_heads, "query")
-        self.key = projection(num_kv_heads, "key")
-        self.value = projection(num_kv_heads, "value")
-        initializer = self.output_initializer or self.kernel_initializer
-        self.output_projection = dense(d_model, self, "output", initializer, use_bias)
-        self.query_norm, self.key_norm = (
-            keras.layers.RMSNormalization(
-                epsilon=norm_epsilon, dtype=self.dtype_policy, name=f"{name}_norm"
-            )
-            if qk_norm
-            else None
-            for name in ("query", "key")
-        )
-        self.rotary = (
-            None
-            if rotary_base is None
-            else RotaryEmbedding(
-                rotary_base, scaling=rotary_scaling, dtype=self.dtype_policy, name="rotary"
-            )
-        )
         self.score_dropout = keras.layers.Dropout(
-            dropout, dtype=self.dtype_policy, name="score_dropout"
+            self.dropout, dtype=self.dtype_policy, name="score_dropout"
+        )
+
+    def _norm(self, name):
+        return keras.layers.RMSNormalization(
+            epsilon=self.norm_epsilon, dtype=self.dtype_policy, name=name
         )
 
     def build(self, query_shape, value_shape=None, key_shape=None):
@@ -156,15 +168,6 @@ class MultiHeadAttention(keras.layers.Layer):
             self.query_norm.build((None, self.num_heads, None, self.head_dim))
             self.key_norm.build((None, self.num_kv_heads, None, self.head_dim))
         self.built = True
-
-    def project(self, value, key=None, positions=None):
-        """Keys and values of a memory, each ``(batch, num_kv_heads, key, head_dim)``."""
-        keys = self._split(self.key(value if key is None else key), self.num_kv_heads)
-        if self.key_norm is not None:
-            keys = self.key_norm(keys)
-        if self.rotary is not None:
-            keys = self.rotary(keys, positions=positions)
-        return keys, self._split(self.value(value), self.num_kv_heads)
 
     def call(
         self,
@@ -186,11 +189,9 @@ class MultiHeadAttention(keras.layers.Layer):
             # Keras calls the mask of a lone tensor argument ``mask``, else ``query_mask``.
             own_mask = query_mask if mask is None else mask
             attention_mask = own_mask if value is None else value_mask
+
         queries = self._split(self.query(query), self.num_heads)  # (B, H, T, D)
-        if self.query_norm is not None:
-            queries = self.query_norm(queries)
-        if self.rotary is not None:
-            queries = self.rotary(queries, positions=positions)
+        queries = self._placed(queries, self.query_norm, positions)
         if cache is not None and start is None:
             keys, values = cache
         else:
@@ -199,42 +200,77 @@ class MultiHeadAttention(keras.layers.Layer):
                 at = (0, 0, start, 0)
                 keys = ops.slice_update(cache[0], at, ops.cast(keys, cache[0].dtype))
                 values = ops.slice_update(cache[1], at, ops.cast(values, cache[1].dtype))
-                cache = (keys, values)
+                cache = (keys, values)  # (B, K, S, D) each
+
+        scores = self._scores(queries * (self.head_dim**-0.5), keys)  # (B, H, T, S)
         penalty = self._penalty(queries, keys, attention_mask, start if cache is not None else None)
-        y, scores = self._attend(queries, keys, values, penalty, training)
-        outputs = [self.output_projection(y)]
+        if penalty is not None:
+            scores = scores - penalty
+        scores = ops.softmax(scores, axis=-1)
+        weights = self.score_dropout(ops.cast(scores, self.compute_dtype), training=training)
+        y = self._weighted(weights, values)  # (B, H, T, D)
+        y = self.output_projection(self._joined(y))  # (B, T, C)
+
+        outputs = [y]
         if return_attention_scores:
             outputs.append(scores)
         if cache is not None:
             outputs.append(cache)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def _attend(self, queries, keys, values, penalty, training):
-        """Weighted values ``(B, T, H·D)`` and the weights, float32 ``(B, H, T, S)``."""
-        length, one_token = _length(queries), queries.shape[2] == 1
-        groups = self.num_heads // self.num_kv_heads
-        queries = queries * (self.head_dim**-0.5)
-        if groups > 1:  # the query heads of one group stand one below the other
-            queries = ops.reshape(queries, (-1, self.num_kv_heads, groups * length, self.head_dim))
-        keys = ops.cast(keys, queries.dtype)
-        if one_token:  # turn the one query, not the whole cache
-            scores = _turned(ops.matmul(keys, _turned(queries)))
+    def project(self, value, key=None, positions=None):
+        """Keys and values of a memory, each ``(batch, num_kv_heads, key, head_dim)``."""
+        keys = self.key(value if key is None else key)  # (B, S, K·D)
+        keys = self._split(keys, self.num_kv_heads)  # (B, K, S, D)
+        keys = self._placed(keys, self.key_norm, positions)
+        values = self._split(self.value(value), self.num_kv_heads)  # (B, K, S, D)
+        return keys, values
+
+    def _placed(self, x, norm, positions):
+        """Queries or keys, normalised and turned by their positions."""
+        if norm is not None:
+            x = norm(x)
+        return x if self.rotary is None else self.rotary(x, positions=positions)
+
+    def _scores(self, queries, keys):
+        """Products of queries and keys, float32 ``(B, H, T, S)``."""
+        one_token = queries.shape[2] == 1
+        length, keys = _length(queries), ops.cast(keys, queries.dtype)
+        queries = self._grouped(queries)  # (B, K, G·T, D)
+        if one_token:  # transpose the one query, not the whole cache
+            scores = _transposed(ops.matmul(keys, _transposed(queries)))
         else:
-            scores = ops.matmul(queries, _turned(keys))
-        scores = ops.cast(scores, "float32")
-        if groups > 1:
-            scores = ops.reshape(scores, (-1, self.num_heads, length, _length(keys)))
-        if penalty is not None:
-            scores = scores - penalty
-        scores = ops.softmax(scores, axis=-1)  # (B, H, T, S)
-        weights = self.score_dropout(ops.cast(scores, self.compute_dtype), training=training)
-        if groups > 1:
-            weights = ops.reshape(weights, (-1, self.num_kv_heads, groups * length, _length(keys)))
-        y = ops.matmul(weights, ops.cast(values, self.compute_dtype))
-        if groups > 1:
-            y = ops.reshape(y, (-1, self.num_heads, length, self.head_dim))
-        y = ops.transpose(y, (0, 2, 1, 3))  # (B, T, H, D)
-        return ops.reshape(y, (-1, length, self.num_heads * self.head_dim)), scores
+            scores = ops.matmul(queries, _transposed(keys))  # (B, K, G·T, S)
+        return self._ungrouped(ops.cast(scores, "float32"), length)  # (B, H, T, S)
+
+    def _weighted(self, weights, values):
+        """Sums of the values, ``(B, H, T, D)``."""
+        y = ops.matmul(self._grouped(weights), ops.cast(values, self.compute_dtype))
+        return self._ungrouped(y, _length(weights))
+
+    def _split(self, x, heads):
+        """``(B, T, H·D)`` → ``(B, H, T, D)``."""
+        x = ops.reshape(x, (-1, ops.shape(x)[1], heads, self.head_dim))  # (B, T, H, D)
+        return ops.transpose(x, (0, 2, 1, 3))  # (B, H, T, D)
+
+    def _joined(self, x):
+        """``(B, H, T, D)`` → ``(B, T, H·D)``."""
+        length = _length(x)
+        x = ops.transpose(x, (0, 2, 1, 3))  # (B, T, H, D)
+        return ops.reshape(x, (-1, length, self.num_heads * self.head_dim))  # (B, T, H·D)
+
+    def _grouped(self, x):
+        """``(B, H, T, N)`` → ``(B, K, G·T, N)``: query heads of one group below each other."""
+        groups = self.num_heads // self.num_kv_heads
+        if groups == 1:
+            return x
+        return ops.reshape(x, (-1, self.num_kv_heads, groups * _length(x), ops.shape(x)[3]))
+
+    def _ungrouped(self, x, length):
+        """``(B, K, G·T, N)`` → ``(B, H, T, N)``."""
+        if self.num_heads == self.num_kv_heads:
+            return x
+        return ops.reshape(x, (-1, self.num_heads, length, ops.shape(x)[3]))
 
     def _penalty(self, queries, keys, attention_mask, start):
         """What is taken off the scores: float32 that broadcasts to ``(B, H, T, S)``, or None."""
@@ -248,11 +284,6 @@ class MultiHeadAttention(keras.layers.Layer):
             # Hidden for both reasons is no more hidden than for one.
             penalty = mask if penalty is None else ops.minimum(penalty + mask, masks.HIDDEN)
         return penalty
-
-    def _split(self, x, heads):
-        """``(B, T, heads · D)`` → ``(B, heads, T, D)``."""
-        x = ops.reshape(x, (-1, ops.shape(x)[1], heads, self.head_dim))
-        return ops.transpose(x, (0, 2, 1, 3))
 
     def compute_output_spec(
         self,
@@ -277,30 +308,8 @@ class MultiHeadAttention(keras.layers.Layer):
             outputs.append(tuple(keras.KerasTensor(c.shape, dtype=c.dtype) for c in cache))
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "d_model": self.d_model,
-            "num_heads": self.num_heads,
-            "dropout": self.dropout,
-            "num_kv_heads": self.num_kv_heads,
-            "head_dim": self.head_dim,
-            "causal": self.causal,
-            "rotary_base": self.rotary_base,
-            "rotary_scaling": self.rotary_scaling,
-            "window": self.window,
-            "qk_norm": self.qk_norm,
-            "norm_epsilon": self.norm_epsilon,
-            "use_bias": self.use_bias,
-            "qkv_bias": self.qkv_bias,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "output_initializer": self.output_initializer
-            and keras.initializers.serialize(self.output_initializer),
-            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
-        }
 
-
-def _turned(x):
+def _transposed(x):
     """``(…, A, B)`` → ``(…, B, A)``."""
     return ops.transpose(x, (0, 1, 3, 2))
 

@@ -3,6 +3,7 @@
 import operator
 
 import keras
+import numpy as np
 from keras import ops
 
 register = keras.saving.register_keras_serializable("keraslm")
@@ -47,19 +48,70 @@ def dense(units, layer, name, initializer, axis_bias=True):
     )
 
 
+# === Checks: each gets the name and the value of an argument, and gives back the value to keep ===
+
+
 def positive(name, value):
     """``value`` as an int, NumPy's included; a ValueError if it is not a positive whole number."""
+    return _whole(name, value, 1, "a positive whole number")
+
+
+def count(name, value):
+    """Like `positive`, with 0."""
+    return _whole(name, value, 0, "a whole number, 0 or more")
+
+
+def _whole(name, value, least, words):
     try:
-        number = 0 if isinstance(value, bool) else operator.index(value)
+        number = least - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        number = 0
-    if number < 1:
-        raise ValueError(f"{name} must be a positive whole number; received {value!r}.")
+        number = least - 1
+    if number < least:
+        raise ValueError(f"{name} must be {words}; received {value!r}.")
     return number
 
 
-def check_rate(**values):
-    """Raise a ValueError for the first value outside [0, 1)."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not 0 <= value < 1:
-            raise ValueError(f"{name} must be in [0, 1); received {value!r}.")
+def rate(name, value):
+    """A share: a number in [0, 1)."""
+    return _number(name, value, lambda x: 0 <= x < 1, "in [0, 1)")
+
+
+def fraction(name, value):
+    """A number in (0, 1]."""
+    return _number(name, value, lambda x: 0 < x <= 1, "in (0, 1]")
+
+
+def above_zero(name, value):
+    """A finite number above 0."""
+    return _number(name, value, lambda x: x > 0, "a positive number")
+
+
+def not_negative(name, value):
+    """A finite number, 0 or more."""
+    return _number(name, value, lambda x: x >= 0, "a number, 0 or more")
+
+
+def _number(name, value, is_right, words):
+    is_number = isinstance(value, (int, float, np.integer, np.floating))
+    if isinstance(value, bool) or not is_number or not (np.isfinite(value) and is_right(value)):
+        raise ValueError(f"{name} must be {words}; received {value!r}.")
+    return value if isinstance(value, (int, float)) else value.item()
+
+
+def flag(name, value):
+    """``True`` or ``False``."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False; received {value!r}.")
+    return bool(value)
+
+
+def one_of(*choices):
+    """The check that a value is one of these."""
+
+    def check(name, value):
+        if not isinstance(value, (str, type(None))) or value not in choices:
+            known = sorted(choices, key=str)
+            raise ValueError(f"{name} must be one of {known}; received {value!r}.")
+        return value
+
+    return check

@@ -1,9 +1,13 @@
 """The position-wise network of a transformer block."""
 
+import dataclasses
+from typing import Any
+
 import keras
 from keras import ops
 
-from keraslm.layers.common import check_rate, dense, positive, register
+from keraslm.layers.common import dense, flag, one_of, positive, register
+from keraslm.layers.options import REQUIRED, Initializers, Shape, TakesOptions, documented, option
 
 ACTIVATIONS = {
     "relu": ops.relu,
@@ -13,19 +17,35 @@ ACTIVATIONS = {
 }
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FeedForwardShape(Shape):
+    """What a feed-forward network computes."""
+
+    ffn_dim: int = option(REQUIRED, positive, "Inner width of the feed-forward network.")
+    activation: str = option(
+        "relu", one_of(*ACTIVATIONS),
+        'Function between its projections: ``"relu"``, ``"gelu"`` (exact), ``"gelu_tanh"`` '
+        '(GPT-2\'s) or ``"silu"``.',
+    )  # fmt: skip
+    gated: bool = option(
+        False, flag,
+        'Whether a second projection multiplies the activation: ``"silu"`` becomes SwiGLU, '
+        '``"gelu"`` GeGLU.',
+    )  # fmt: skip
+
+
+@documented
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FeedForwardOptions(Initializers, FeedForwardShape):
+    """Options of a `FeedForward`."""
+
+
 @register
-class FeedForward(keras.layers.Layer):
+class FeedForward(TakesOptions, keras.layers.Layer):
     """Two dense layers with an activation between; gated, three (Shazeer 2020).
 
     Args:
-        d_model: width of input and output.
-        ffn_dim: width between.
-        activation: ``"relu"``, ``"gelu"`` (exact), ``"gelu_tanh"`` (GPT-2's) or ``"silu"``.
-        gated: multiply the activation by a second projection: ``"silu"`` becomes SwiGLU,
-            ``"gelu"`` GeGLU.
-        dropout: share of outputs dropped in training.
-        use_bias, kernel_initializer, kernel_regularizer: of the dense layers.
-        output_initializer: of the last one, if another is wanted.
+        options: a `FeedForwardOptions`, instead of the arguments above.
 
     Call arguments:
         x: float ``(batch, seq, d_model)``.
@@ -33,50 +53,36 @@ class FeedForward(keras.layers.Layer):
     Returns:
         like ``x``.
 
+    Raises:
+        ValueError: an option that cannot be.
+
     Example:
         >>> y = keraslm.layers.FeedForward(64, 256, activation="silu", gated=True)(x)
     """
 
+    options_class = FeedForwardOptions
+
     def __init__(
         self,
-        d_model,
-        ffn_dim,
-        activation="relu",
-        dropout=0.0,
+        d_model: int | None = None,
+        ffn_dim: int | None = None,
+        activation: str | None = None,
+        dropout: float | None = None,
         *,
-        gated=False,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        output_initializer=None,
-        kernel_regularizer=None,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        d_model, ffn_dim = positive("d_model", d_model), positive("ffn_dim", ffn_dim)
-        check_rate(dropout=dropout)
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation must be one of {sorted(ACTIVATIONS)}; received {activation!r}."
-            )
-        self.d_model = d_model
-        self.ffn_dim = ffn_dim
-        self.activation = activation
-        self.dropout = dropout
-        self.gated = gated
-        self.use_bias = use_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.output_initializer = (
-            None if output_initializer is None else keras.initializers.get(output_initializer)
-        )
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.supports_masking = True
-
-        initializer = self.kernel_initializer
-        self.up = dense(ffn_dim, self, "up", initializer, use_bias)
-        self.gate = dense(ffn_dim, self, "gate", initializer, use_bias) if gated else None
-        self.down = dense(d_model, self, "down", self.output_initializer or initializer, use_bias)
+        options: FeedForwardOptions | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__(
+            options, d_model=d_model, ffn_dim=ffn_dim, activation=activation, dropout=dropout,
+            **fields,
+        )  # fmt: skip
+        first = self.kernel_initializer
+        last = self.output_initializer or first
+        self.up = dense(self.ffn_dim, self, "up", first, self.use_bias)
+        self.gate = dense(self.ffn_dim, self, "gate", first, self.use_bias) if self.gated else None
+        self.down = dense(self.d_model, self, "down", last, self.use_bias)
         self.output_dropout = keras.layers.Dropout(
-            dropout, dtype=self.dtype_policy, name="output_dropout"
+            self.dropout, dtype=self.dtype_policy, name="output_dropout"
         )
 
     def build(self, input_shape):
@@ -89,24 +95,9 @@ class FeedForward(keras.layers.Layer):
 
     def call(self, x, training=None):
         activate = ACTIVATIONS[self.activation]
-        y = self.up(x)
+        y = self.up(x)  # (B, T, F)
         y = activate(y) if self.gate is None else activate(self.gate(x)) * y
-        return self.output_dropout(self.down(y), training=training)
+        return self.output_dropout(self.down(y), training=training)  # (B, T, C)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.d_model)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "d_model": self.d_model,
-            "ffn_dim": self.ffn_dim,
-            "activation": self.activation,
-            "dropout": self.dropout,
-            "gated": self.gated,
-            "use_bias": self.use_bias,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "output_initializer": self.output_initializer
-            and keras.initializers.serialize(self.output_initializer),
-            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
-        }

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keraslm.layers.common import fresh, positive, register
+from keraslm.layers.common import above_zero, fresh, one_of, positive, register
 
 
 def sinusoidal_table(max_length, d_model):
@@ -48,11 +48,9 @@ class PositionalEncoding(keras.layers.Layer):
         self, max_length, d_model, kind="sinusoidal", *, embeddings_initializer=None, **kwargs
     ):
         super().__init__(**kwargs)
-        if kind not in ("sinusoidal", "learned"):
-            raise ValueError(f"kind must be 'sinusoidal' or 'learned'; received {kind!r}.")
         self.max_length = positive("max_length", max_length)
         self.d_model = positive("d_model", d_model)
-        self.kind = kind
+        self.kind = one_of("sinusoidal", "learned")("kind", kind)
         self.embeddings_initializer = keras.initializers.get(
             embeddings_initializer or keras.initializers.RandomNormal(stddev=0.02)
         )
@@ -74,8 +72,8 @@ class PositionalEncoding(keras.layers.Layer):
         self._check(x.shape, positions)
         table = ops.cast(ops.convert_to_tensor(self.table), self.compute_dtype)
         if positions is None:
-            return x + ops.expand_dims(table[: ops.shape(x)[1]], 0)
-        return x + ops.take(table, positions, axis=0)
+            positions = ops.expand_dims(ops.arange(ops.shape(x)[1], dtype="int32"), 0)  # (1, T)
+        return x + ops.take(table, positions, axis=0)  # (B, T, C)
 
     def _check(self, shape, positions=None):
         if shape[-1] is not None and shape[-1] != self.d_model:
@@ -127,9 +125,7 @@ class RotaryEmbedding(keras.layers.Layer):
 
     def __init__(self, base=10000.0, scaling=None, **kwargs):
         super().__init__(**kwargs)
-        if base <= 0:
-            raise ValueError(f"base must be positive; received {base!r}.")
-        self.base = base
+        self.base = above_zero("base", base)
         self.scaling = scaling
         rotary_rates(base, 8, scaling)  # raises if the scaling is not one
         self.supports_masking = True
@@ -148,7 +144,7 @@ class RotaryEmbedding(keras.layers.Layer):
         if factor != 1.0:
             cos, sin = cos * factor, sin * factor
         cos, sin = ops.cast(cos, x.dtype), ops.cast(sin, x.dtype)
-        first, second = x[..., :half], x[..., half:]
+        first, second = ops.split(x, 2, axis=-1)  # (B, H, T, D/2) each
         return ops.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
     def compute_output_spec(self, x, positions=None):
@@ -157,6 +153,12 @@ class RotaryEmbedding(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "base": self.base, "scaling": self.scaling}
+
+
+def checked_scaling(name, value):
+    """The check of a rotary scaling: `rotary_rates` takes it."""
+    rotary_rates(10000.0, 8, value)
+    return value
 
 
 def rotary_rates(base, width, scaling=None):

@@ -1,10 +1,14 @@
 """The transformer block: attention, optional cross attention, feed-forward, residuals, norms."""
 
+import dataclasses
+from typing import Any
+
 import keras
 
-from keraslm.layers.attention import MultiHeadAttention
-from keraslm.layers.common import positive, register
-from keraslm.layers.feed_forward import FeedForward
+from keraslm.layers.attention import AttentionOptions, AttentionShape, MultiHeadAttention
+from keraslm.layers.common import flag, not_negative, one_of, rate, register
+from keraslm.layers.feed_forward import FeedForward, FeedForwardOptions, FeedForwardShape
+from keraslm.layers.options import Initializers, TakesOptions, documented, option
 
 NORMS = {
     "layer": keras.layers.LayerNormalization,
@@ -14,36 +18,64 @@ NORMS = {
 
 def make_norm(kind, epsilon, **kwargs):
     """A ``LayerNormalization`` (``"layer"``) or ``RMSNormalization`` (``"rms"``)."""
-    if kind not in NORMS:
-        raise ValueError(f"norm must be one of {sorted(NORMS)}; received {kind!r}.")
-    norm = NORMS[kind](epsilon=epsilon, **kwargs)
+    norm = NORMS[one_of(*NORMS)("norm", kind)](epsilon=epsilon, **kwargs)
     norm.supports_masking = True  # Keras' RMSNormalization leaves masks alone and says otherwise
     return norm
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlockShape(FeedForwardShape, AttentionShape):
+    """What a block computes: what its parts do, and how they are joined."""
+
+    norm_first: bool = option(
+        False, flag,
+        "Whether to normalise before each part (GPT-2, Llama) instead of after its residual "
+        "(Vaswani et al. 2017, BERT).",
+    )  # fmt: skip
+    post_norm: bool = option(
+        False, flag,
+        "With ``norm_first``, normalise what each part gives, too, before it is added (Gemma 3).",
+    )  # fmt: skip
+    norm: str = option(
+        "layer", one_of(*NORMS), 'Kind of the norms: ``"layer"`` or ``"rms"``.'
+    )  # fmt: skip
+    norm_epsilon: float = option(1e-5, not_negative, "Epsilon of all norms.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.post_norm and not self.norm_first:
+            raise ValueError("post_norm needs norm_first=True and cross_attention=False.")
+
+
+@documented
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlockOptions(Initializers, BlockShape):
+    """Options of a `TransformerBlock`."""
+
+    cross_attention: bool = option(
+        False, flag, "Whether the block also attends to ``encoder_output``."
+    )
+    attention_dropout: float | None = option(
+        None, rate, "Share of attention weights dropped in training; default ``dropout``."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.post_norm and self.cross_attention:
+            raise ValueError("post_norm needs norm_first=True and cross_attention=False.")
+
+    def attention(self, **changes: Any) -> AttentionOptions:
+        """Options of its attention."""
+        dropout = self.dropout if self.attention_dropout is None else self.attention_dropout
+        return self.part(AttentionOptions, dropout=dropout, **changes)
+
+
 @register
-class TransformerBlock(keras.layers.Layer):
+class TransformerBlock(TakesOptions, keras.layers.Layer):
     """One layer of a transformer, encoder or decoder.
 
     Args:
-        d_model: width of input and output.
-        num_heads: number of attention heads; must divide ``d_model`` unless ``head_dim`` is given.
-        ffn_dim: inner width of the feed-forward network.
-        dropout: share dropped in training after attention and feed-forward, and of attention
-            weights unless ``attention_dropout`` says otherwise.
-        norm_first: normalise before each part (GPT-2, Llama) instead of after its residual
-            (Vaswani et al. 2017, BERT).
-        post_norm: with ``norm_first``, normalise what each part gives, too (Gemma 3).
-        norm: ``"layer"`` or ``"rms"``.
-        norm_epsilon: added to the variance.
-        activation, gated: of the `FeedForward`.
-        causal: a token sees no later token.
-        cross_attention: also attend to ``encoder_output``.
-        attention_dropout, num_kv_heads, head_dim, rotary_base, rotary_scaling, window, qk_norm,
-            qkv_bias: of the `MultiHeadAttention`.
-        use_bias: of all projections.
-        kernel_initializer, kernel_regularizer: of all projections (``"l2"`` or a regularizer).
-        output_initializer: of the two that write to the residual, if another is wanted.
+        options: a `BlockOptions`, instead of the arguments above.
 
     Call arguments:
         x: float ``(batch, seq, d_model)``.
@@ -61,105 +93,54 @@ class TransformerBlock(keras.layers.Layer):
     Returns:
         like ``x``; ``(y, cache)`` if a cache was given.
 
+    Raises:
+        ValueError: an option that cannot be, or an input of another width.
+
     Example:
         >>> block = keraslm.layers.TransformerBlock(64, 4, 256, 0.1)
         >>> y = block(x, attention_mask=mask, training=False)
     """
 
+    options_class = BlockOptions
+    options: BlockOptions
+
     def __init__(
         self,
-        d_model,
-        num_heads,
-        ffn_dim,
-        dropout=0.0,
+        d_model: int | None = None,
+        num_heads: int | None = None,
+        ffn_dim: int | None = None,
+        dropout: float | None = None,
         *,
-        norm_first=False,
-        post_norm=False,
-        norm="layer",
-        norm_epsilon=1e-5,
-        activation="relu",
-        gated=False,
-        causal=False,
-        cross_attention=False,
-        attention_dropout=None,
-        num_kv_heads=None,
-        head_dim=None,
-        rotary_base=None,
-        rotary_scaling=None,
-        window=None,
-        qk_norm=False,
-        use_bias=True,
-        qkv_bias=None,
-        kernel_initializer="glorot_uniform",
-        output_initializer=None,
-        kernel_regularizer=None,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.d_model = positive("d_model", d_model)
-        self.num_heads = positive("num_heads", num_heads)
-        self.ffn_dim = positive("ffn_dim", ffn_dim)
-        self.dropout = dropout
-        self.norm_first = norm_first
-        self.post_norm = post_norm
-        self.norm = norm
-        self.norm_epsilon = norm_epsilon
-        self.activation = activation
-        self.gated = gated
-        self.causal = causal
-        self.cross_attention = cross_attention
-        self.attention_dropout = attention_dropout
-        self.num_kv_heads = num_kv_heads and positive("num_kv_heads", num_kv_heads)
-        self.head_dim = head_dim and positive("head_dim", head_dim)
-        self.rotary_base = rotary_base
-        self.rotary_scaling = rotary_scaling
-        self.window = window
-        self.qk_norm = qk_norm
-        self.use_bias = use_bias
-        self.qkv_bias = qkv_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.output_initializer = (
-            None if output_initializer is None else keras.initializers.get(output_initializer)
-        )
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.supports_masking = True
-        if post_norm and (not norm_first or cross_attention):
-            raise ValueError("post_norm needs norm_first=True and cross_attention=False.")
-
-        projections = {
-            "use_bias": use_bias,
-            "kernel_initializer": self.kernel_initializer,
-            "output_initializer": self.output_initializer,
-            "kernel_regularizer": self.kernel_regularizer,
-            "dtype": self.dtype_policy,
-        }
-        attention = {
-            "dropout": dropout if attention_dropout is None else attention_dropout,
-            "num_kv_heads": num_kv_heads,
-            "head_dim": head_dim,
-            "qk_norm": qk_norm,
-            "norm_epsilon": norm_epsilon,
-            "qkv_bias": qkv_bias,
-            **projections,
-        }
-        self.attention = MultiHeadAttention(
-            d_model, num_heads, causal=causal, rotary_base=rotary_base,
-            rotary_scaling=rotary_scaling, window=window, name="attention", **attention,
+        options: BlockOptions | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__(
+            options, d_model=d_model, num_heads=num_heads, ffn_dim=ffn_dim, dropout=dropout,
+            **fields,
         )  # fmt: skip
+        self.attention = self._attention("attention")
         self.attention_norm = self._norm("attention_norm")
-        if cross_attention:
-            self.cross = MultiHeadAttention(d_model, num_heads, name="cross", **attention)
+        if self.cross_attention:  # the memory has no order that the block knows
+            self.cross = self._attention(
+                "cross", causal=False, rotary_base=None, rotary_scaling=None, window=None
+            )
             self.cross_norm = self._norm("cross_norm")
         self.feed_forward = FeedForward(
-            d_model, ffn_dim, activation, dropout, gated=gated, name="feed_forward", **projections
+            options=self.options.part(FeedForwardOptions),
+            dtype=self.dtype_policy,
+            name="feed_forward",
         )
         self.feed_forward_norm = self._norm("feed_forward_norm")
-        if post_norm:
+        if self.post_norm:
             self.attention_post_norm = self._norm("attention_post_norm")
             self.feed_forward_post_norm = self._norm("feed_forward_post_norm")
         self.residual_dropout = keras.layers.Dropout(
-            dropout, dtype=self.dtype_policy, name="residual_dropout"
+            self.dropout, dtype=self.dtype_policy, name="residual_dropout"
         )
+
+    def _attention(self, name, **changes):
+        options = self.options.attention(**changes)
+        return MultiHeadAttention(options=options, dtype=self.dtype_policy, name=name)
 
     def _norm(self, name):
         return make_norm(self.norm, self.norm_epsilon, dtype=self.dtype_policy, name=name)
@@ -257,33 +238,3 @@ class TransformerBlock(keras.layers.Layer):
         if cache is None:
             return y
         return y, tuple(keras.KerasTensor(c.shape, dtype=c.dtype) for c in cache)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "d_model": self.d_model,
-            "num_heads": self.num_heads,
-            "ffn_dim": self.ffn_dim,
-            "dropout": self.dropout,
-            "norm_first": self.norm_first,
-            "post_norm": self.post_norm,
-            "norm": self.norm,
-            "norm_epsilon": self.norm_epsilon,
-            "activation": self.activation,
-            "gated": self.gated,
-            "causal": self.causal,
-            "cross_attention": self.cross_attention,
-            "attention_dropout": self.attention_dropout,
-            "num_kv_heads": self.num_kv_heads,
-            "head_dim": self.head_dim,
-            "rotary_base": self.rotary_base,
-            "rotary_scaling": self.rotary_scaling,
-            "window": self.window,
-            "qk_norm": self.qk_norm,
-            "use_bias": self.use_bias,
-            "qkv_bias": self.qkv_bias,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "output_initializer": self.output_initializer
-            and keras.initializers.serialize(self.output_initializer),
-            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
-        }

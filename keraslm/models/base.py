@@ -38,9 +38,6 @@ class TransformerModel(keras.Model):
             )
         if cls.family != "bert" and fields.get("token_types"):
             raise ValueError(f"{cls.__name__} takes no token_types: that is an input of BERT.")
-        if fields.get("kernel_regularizer") is not None:  # kept as plain data
-            regularizer = keras.regularizers.get(fields["kernel_regularizer"])
-            fields["kernel_regularizer"] = keras.regularizers.serialize(regularizer)
         return TransformerConfig(**{**FAMILIES[cls.family], **fields})
 
     @classmethod
@@ -201,7 +198,7 @@ class TransformerModel(keras.Model):
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            **self.transformer_config.to_dict(),
+            **self.transformer_config.to_config(),
         }
         if self._embeddings_initializer is not None:
             config["embeddings_initializer"] = keras.initializers.serialize(

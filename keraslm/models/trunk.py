@@ -77,28 +77,9 @@ class Trunk:
         )
         self.blocks = [
             TransformerBlock(
-                config.d_model,
-                config.num_heads,
-                config.ffn_dim,
-                config.dropout,
-                norm_first=config.norm_first,
-                norm=config.norm,
-                norm_epsilon=config.norm_epsilon,
-                activation=config.activation,
-                gated=config.gated,
-                causal=config.causal,
-                num_kv_heads=config.num_kv_heads,
-                head_dim=config.head_dim,
-                post_norm=config.post_norm,
-                qk_norm=config.qk_norm,
-                use_bias=config.use_bias,
-                qkv_bias=config.qkv_bias,
-                kernel_initializer=normal,
-                output_initializer=residual,
-                kernel_regularizer=config.kernel_regularizer,
+                options=config.block(i, kernel_initializer=normal, output_initializer=residual),
                 dtype=dtype,
                 name=f"block_{i}",
-                **config.attention(i),
             )
             for i in range(config.num_layers)
         ]

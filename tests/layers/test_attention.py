@@ -407,7 +407,7 @@ def test_spelling(x):
         ((8, True), {}, "num_heads must be a positive whole number; received True"),
         ((8, 4, 1.0), {}, r"dropout must be in \[0, 1\); received 1.0"),
         ((8, 4, -0.1), {}, r"dropout must be in \[0, 1\); received -0.1"),
-        ((8, 4), {"rotary_base": 0}, "base must be positive; received 0"),
+        ((8, 4), {"rotary_base": 0}, "rotary_base must be a positive number; received 0"),
     ],
 )
 def test_bad_arguments(args, kwargs, message):

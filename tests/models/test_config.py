@@ -39,7 +39,7 @@ def test_is_plain_data():
     [
         ({"d_model": 100, "num_heads": 3},
          "num_heads must divide d_model; received d_model=100, num_heads=3. Use a d_model that is"),
-        ({"positions": "rope"}, "positions must be 'sinusoidal', .* or None; received 'rope'"),
+        ({"positions": "rope"}, "positions must be one of .*'sinusoidal'.*; received 'rope'"),
         *(({name: 0}, f"{name} must be a positive whole number; received 0")
           for name in ("vocab_size", "num_layers", "d_model", "num_heads", "ffn_dim",
                        "max_length")),
