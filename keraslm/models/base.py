@@ -1,5 +1,7 @@
 """What GPT, BERT and Transformer have in common: inputs by name, config, compile defaults."""
 
+import functools
+
 import keras
 import numpy as np
 
@@ -7,6 +9,7 @@ from keraslm.layers.masks import AttentionMask, SegmentPositions
 from keraslm.models.config import TransformerConfig
 from keraslm.models.presets import FAMILIES, sized
 from keraslm.training.optimizer import default_optimizer, exclude_from_decay
+from keraslm.training.steps import StepStatistics, train_step
 
 
 class TransformerModel(keras.Model):
@@ -22,6 +25,8 @@ class TransformerModel(keras.Model):
     """
 
     family: str = ""
+    # What the steps of ``fit`` saw, for callbacks to read; see `keraslm.training.steps`.
+    step_statistics: StepStatistics | None = None
 
     @classmethod
     def make_config(cls, **fields):
@@ -136,7 +141,27 @@ class TransformerModel(keras.Model):
         if type(x).__name__.endswith("Dataset"):
             # Keras warns that its own shuffling does not apply to a tf.data.Dataset.
             kwargs.setdefault("shuffle", False)
-        return super().fit(x, *args, **kwargs)
+        if self.step_statistics is not None:
+            self.step_statistics.reset()
+        try:
+            return super().fit(x, *args, **kwargs)
+        except BaseException:
+            self._forget_interrupted(kwargs.get("callbacks", args[4] if len(args) > 4 else None))
+            raise
+        finally:
+            self._initial_epoch = None  # BackupAndRestore sets it, for every later fit too
+
+    def _forget_interrupted(self, callbacks):
+        """Leave the model as it was: Keras ends its callbacks only after a fit that went through.
+
+        A callback that has something to give back does so in ``on_train_interrupted``.
+        """
+        self.train_function = self.test_function = None
+        callbacks = getattr(callbacks, "callbacks", callbacks)  # a CallbackList
+        for callback in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
+            end = getattr(callback, "on_train_interrupted", None)
+            if end is not None:
+                end()
 
     def evaluate(self, x=None, *args, **kwargs):
         self.check_ids(x)
@@ -181,6 +206,32 @@ class TransformerModel(keras.Model):
         if isinstance(loss, str) and loss == "auto":
             loss = self.default_loss()
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
+        # Not a dict: Keras would take the metrics in it for metrics of a layer.
+        self._compile_as = functools.partial(self.compile, loss=loss, **kwargs)
+        self.step_statistics = None
+        if keras.backend.backend() == "tensorflow":
+            with self.distribute_strategy.scope():
+                self.step_statistics = StepStatistics()
+
+    def compile_again(self, optimizer, **changes):
+        """``compile`` with another optimizer, and the loss, metrics and settings of the last time.
+
+        Args:
+            optimizer: as in ``compile``; one that is in use goes on where it is.
+            changes: other arguments of ``compile`` to change.
+        """
+        self._compile_as(optimizer, **changes)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training=training)
+        if self.step_statistics is not None:
+            self.step_statistics.count(self, loss, y, sample_weight, bool(training))
+        return loss
+
+    def train_step(self, *args):
+        if self.step_statistics is None:  # another backend than TensorFlow
+            return super().train_step(*args)
+        return train_step(self, *args)
 
     def get_compile_config(self):
         config = super().get_compile_config()
