@@ -9,7 +9,8 @@ from keraslm.layers.masks import AttentionMask, SegmentPositions
 from keraslm.models.config import TransformerConfig
 from keraslm.models.presets import FAMILIES, sized
 from keraslm.training.optimizer import default_optimizer, exclude_from_decay
-from keraslm.training.steps import StepStatistics, train_step
+from keraslm.training.recipe import Recipe
+from keraslm.training.steps import StepStatistics, scope_of, train_step
 
 
 class TransformerModel(keras.Model):
@@ -27,6 +28,8 @@ class TransformerModel(keras.Model):
     family: str = ""
     # What the steps of ``fit`` saw, for callbacks to read; see `keraslm.training.steps`.
     step_statistics: StepStatistics | None = None
+    # How a task trained it last, if it did; kept in ``.keras`` files and bundles.
+    recipe: Recipe | None = None
 
     @classmethod
     def make_config(cls, **fields):
@@ -200,18 +203,17 @@ class TransformerModel(keras.Model):
         gradients clipped at norm 1 (Radford et al. 2019, Brown et al. 2020).
         ``loss="auto"``: cross-entropy from logits.
         """
-        self._default_optimizer = isinstance(optimizer, str) and optimizer == "auto"
-        if self._default_optimizer:
-            optimizer = default_optimizer(self)
         if isinstance(loss, str) and loss == "auto":
             loss = self.default_loss()
-        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+        with scope_of(self):
+            if isinstance(optimizer, str) and optimizer == "auto":
+                optimizer = default_optimizer()
+            super().compile(optimizer=optimizer, loss=loss, **kwargs)
+            on_tensorflow = keras.backend.backend() == "tensorflow"
+            self.step_statistics = StepStatistics() if on_tensorflow else None
+        self.recipe = None
         # Not a dict: Keras would take the metrics in it for metrics of a layer.
         self._compile_as = functools.partial(self.compile, loss=loss, **kwargs)
-        self.step_statistics = None
-        if keras.backend.backend() == "tensorflow":
-            with self.distribute_strategy.scope():
-                self.step_statistics = StepStatistics()
 
     def compile_again(self, optimizer, **changes):
         """``compile`` with another optimizer, and the loss, metrics and settings of the last time.
@@ -235,16 +237,18 @@ class TransformerModel(keras.Model):
 
     def get_compile_config(self):
         config = super().get_compile_config()
-        return {**config, "default_optimizer": self._default_optimizer} if config else config
+        return {**config, "recipe": self.recipe.to_dict()} if config and self.recipe else config
 
     def compile_from_config(self, config):
         config = dict(config)
-        default_optimizer = config.pop("default_optimizer", False)
+        recipe = config.pop("recipe", None)
+        decays_matrices = config.pop("default_optimizer", False)  # files of version 0.1
         self.compile(**keras.saving.deserialize_keras_object(config))
-        if default_optimizer:  # an optimizer's config does not keep what it excludes
+        self.recipe = Recipe.from_dict(recipe) if recipe else None
+        if decays_matrices:  # Keras' own AdamW, whose config does not keep what it excludes
             # In mixed_float16 Keras wraps it to scale the loss.
             optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-            exclude_from_decay(optimizer, self)
+            exclude_from_decay(optimizer, self.trainable_variables)
         self.optimizer.build(self.trainable_variables)
 
     def get_config(self):

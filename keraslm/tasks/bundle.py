@@ -79,6 +79,8 @@ def write(lm, folder, card=None, dtype=None):
         "settings": getattr(lm, "settings", {}),
         "model": {"class": type(model).__name__, "config": _architecture(model)},
     }
+    if getattr(model, "recipe", None) is not None:
+        config["recipe"] = model.recipe.to_dict()
     with replaced_folder(folder, stale=EXPORTS) as new:
         _write_json(new / "config.json", config)
         save_file(_weights(model, dtype), new / "model.safetensors")
@@ -127,6 +129,7 @@ def read(folder, dtype=None):
             raise ValueError(f"{folder / 'config.json'} is damaged: {error}") from error
 
     model = _with_weights(make, folder / "model.safetensors", fields.get("num_layers"))
+    model.recipe = _recipe(folder / "config.json", config.get("recipe"))
     settings = config.get("settings") or {}
     if task == "TextGenerator":
         file = folder / "generation_config.json"
@@ -167,6 +170,16 @@ def read_config(folder):
             "know. Upgrade keraslm."
         )
     return config
+
+
+def _recipe(file, fields):
+    """The `Recipe` in a ``config.json``; None if there is none."""
+    from keraslm.training.recipe import Recipe
+
+    try:
+        return None if fields is None else Recipe.from_dict(fields)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file} is damaged: 'recipe': {error}") from error
 
 
 def _architecture(model):

@@ -1,5 +1,6 @@
 """A training step that writes down what it saw, for callbacks to read."""
 
+import contextlib
 import math
 import warnings
 from typing import NamedTuple
@@ -148,6 +149,12 @@ def train_step(model, data):
     else:
         warnings.warn("The model has no trainable weights.", stacklevel=2)
     return model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+
+def scope_of(model):
+    """The scope of the ``tf.distribute`` strategy that a model was made in, to make variables."""
+    strategy = getattr(model, "distribute_strategy", None)  # None: not TensorFlow
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
 def read(variable):
