@@ -18,6 +18,10 @@ class TransformerModel(keras.Model):
 
     Subclasses set ``family`` (a row of `FAMILIES`) and build their graph in ``__init__``.
 
+    ``type(model).from_config(model.get_config())`` makes another of the kind. Keras'
+    ``clone_model(model)`` makes a plain functional model of the same layers, whose inputs, as Keras
+    copies them, must all be given.
+
     Inputs, by name, each of shape ``(batch, seq)``; all but ``token_ids`` may be missing:
         token_ids: int.
         padding_mask: bool, True for real tokens; padding stands on the right.
@@ -28,7 +32,7 @@ class TransformerModel(keras.Model):
     family: str = ""
     # What the steps of ``fit`` saw, for callbacks to read; see `keraslm.training.steps`.
     step_statistics: StepStatistics | None = None
-    # How a task trained it last, if it did; kept in ``.keras`` files and bundles.
+    # How a task trained it last, if it did; kept in bundles.
     recipe: Recipe | None = None
 
     @classmethod
@@ -235,16 +239,10 @@ class TransformerModel(keras.Model):
             return super().train_step(*args)
         return train_step(self, *args)
 
-    def get_compile_config(self):
-        config = super().get_compile_config()
-        return {**config, "recipe": self.recipe.to_dict()} if config and self.recipe else config
-
     def compile_from_config(self, config):
         config = dict(config)
-        recipe = config.pop("recipe", None)
         decays_matrices = config.pop("default_optimizer", False)  # files of version 0.1
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.recipe = Recipe.from_dict(recipe) if recipe else None
         if decays_matrices:  # Keras' own AdamW, whose config does not keep what it excludes
             # In mixed_float16 Keras wraps it to scale the loss.
             optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
