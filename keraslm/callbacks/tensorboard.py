@@ -171,7 +171,9 @@ class _Mark:
         if self.statistics is None:
             self.tokens = None
             self.training, self.validation = (
-                Counts(float(logs[name]) * batches, batches) if name in (logs or ()) else Counts(0, 0)
+                Counts(float(logs[name]) * batches, batches)
+                if name in (logs or ())
+                else Counts(0, 0)
                 for name in ("loss", "val_loss")
             )
         else:

@@ -7,6 +7,7 @@ import numpy as np
 
 from keraslm.layers.masks import AttentionMask, SegmentPositions
 from keraslm.models.config import TransformerConfig
+from keraslm.models.loading import check_not_quantized
 from keraslm.models.presets import FAMILIES, sized
 from keraslm.training.optimizer import default_optimizer, exclude_from_decay
 from keraslm.training.recipe import Recipe
@@ -250,6 +251,7 @@ class TransformerModel(keras.Model):
         self.optimizer.build(self.trainable_variables)
 
     def get_config(self):
+        check_not_quantized(self)
         config = {
             "name": self.name,
             "trainable": self.trainable,

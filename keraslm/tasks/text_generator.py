@@ -320,6 +320,10 @@ class TextGenerator:
         """Write a bundle that `keraslm.from_pretrained` reads; see `keraslm.tasks.bundle`."""
         return bundle.write(self, folder, card)
 
+    def get_config(self) -> dict:
+        """Settings beside model and tokenizer; Keras registers only classes that have this."""
+        return self.generation_config.to_dict()
+
     # === Inside ===
 
     def _prompt_ids(self, texts):

@@ -208,7 +208,9 @@ def compile_with(
             optimizer = recipe.make_optimizer(steps)
     else:  # of somebody else's optimizer no recipe is known
         optimizer, before = model.optimizer, getattr(model, "recipe", None)
-        kept = {name: getattr(recipe, name) for name in set(Recipe.field_names()) - OPTIMIZER_FIELDS}
+        kept = {
+            name: getattr(recipe, name) for name in set(Recipe.field_names()) - OPTIMIZER_FIELDS
+        }
         recipe = before and before.replace(**kept)
     if not model.compiled:
         model.compile(optimizer, **jit)
