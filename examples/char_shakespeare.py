@@ -18,9 +18,10 @@ import tensorflow as tf
 
 import keraslm
 from keraslm.tokenizers import Tokenizer
-from keraslm.training import default_optimizer, warmup_cosine
+from keraslm.training import Recipe
 
 LENGTH, BATCH = 64, 12
+RECIPE = Recipe(learning_rate=2e-3, batch_size=BATCH, length=LENGTH, steps=2000)
 
 
 def random_windows(ids, seed=0):
@@ -39,7 +40,7 @@ def random_windows(ids, seed=0):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("text", type=pathlib.Path)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=RECIPE.steps)
     args = parser.parse_args()
     keras.utils.set_random_seed(0)
 
@@ -53,8 +54,7 @@ def main():
     gpt = keraslm.models.GPT(
         tokenizer.vocab_size, num_layers=4, num_heads=4, d_model=128, max_length=LENGTH
     )
-    schedule = warmup_cosine(2e-3, args.steps, warmup=0.05, final=0.1)
-    gpt.compile(default_optimizer(gpt, schedule), jit_compile=True)
+    gpt.compile(RECIPE.make_optimizer(args.steps), jit_compile=True)
     start = time.perf_counter()
     gpt.fit(random_windows(train), steps_per_epoch=args.steps, verbose=2)
     print(f"{args.steps} steps in {time.perf_counter() - start:.0f} s")

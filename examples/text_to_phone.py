@@ -38,15 +38,11 @@ lm = tasks.TextGenerator(gpt, tokenizer)
 
 # 5. Training: rows of 256 tokens without padding, watched by TensorBoard.
 stream = data.encode_documents(train, tokenizer)
-rows = data.pack(stream, length=256)
-validation = data.pack(data.encode_documents(held_out, tokenizer), length=256)
-epochs, batch = 3, 8
-rate = training.warmup_cosine(2e-3, steps=epochs * len(rows) // batch)
-gpt.compile(keras.optimizers.AdamW(rate, weight_decay=0.1, beta_2=0.95, global_clipnorm=1.0))
-gpt.fit(
-    rows.dataset(batch),
-    epochs=epochs,
-    validation_data=validation.dataset(batch, shuffle=False),
+recipe = training.Recipe(learning_rate=2e-3, batch_size=8, length=256, epochs=3)
+lm.fit(
+    data.pack(stream, length=recipe.length),
+    validation=data.pack(data.encode_documents(held_out, tokenizer), length=recipe.length),
+    recipe=recipe,
     callbacks=[
         callbacks.Samples(lm, "The city of"),
         callbacks.TensorBoard(f"{out}/logs", lm=lm, bytes_per_token=stream.bytes_per_token),

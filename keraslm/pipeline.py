@@ -10,6 +10,8 @@ SIZE = "nano"
 LENGTH = 256  # tokens of a training row
 BATCH_SIZE = 8
 VOCAB_SIZE = 2048
+# Fields of the `keraslm.training.Recipe`, as which it would need Keras here.
+RECIPE = {"learning_rate": 2e-3, "length": LENGTH, "batch_size": BATCH_SIZE, "epochs": 3}
 PROMPTS = ("The city of", "In 1945 the", "Music is")
 
 
@@ -51,16 +53,13 @@ def train_gpt(
     *,
     vectors=None,
     size=SIZE,
-    length=LENGTH,
-    batch_size=BATCH_SIZE,
-    epochs=3,
-    learning_rate=2e-3,
+    recipe=None,
     minutes=None,
     log_dir=None,
     prompts=PROMPTS,
-    seed=0,
     jit_compile="auto",
     verbose=1,
+    **fields,
 ):
     """Build a GPT, train it with ``fit``, and give it with its tokenizer.
 
@@ -69,16 +68,14 @@ def train_gpt(
         tokenizer: a `keraslm.tokenizers.Tokenizer`.
         vectors: word vectors to start the token table from.
         size: of `keraslm.models.GPT.sized`.
-        length: tokens of a training row.
-        batch_size: rows of a step.
-        epochs: passes over the text.
-        learning_rate: peak of the schedule.
+        recipe: a `keraslm.training.Recipe`; default, `RECIPE`.
         minutes: stop after so long, if given.
         log_dir: folder for TensorBoard, if given.
         prompts: continued after each epoch.
-        seed: of everything random.
         jit_compile: as in ``keras.Model.compile``.
         verbose: as in ``keras.Model.fit``.
+        fields: of the recipe, instead of its own, such as ``epochs=5``. Its ``seed`` is of
+            everything random.
 
     Returns:
         a `keraslm.tasks.TextGenerator` and the `keraslm.training.Evaluation` on the validation
@@ -91,19 +88,22 @@ def train_gpt(
     from keraslm.embeddings import VectorInitializer
     from keraslm.models import GPT
     from keraslm.tasks import TextGenerator
+    from keraslm.training import Recipe
 
-    keras.utils.set_random_seed(seed)
+    recipe = (recipe or Recipe(**RECIPE)).replace(**fields)
+    keras.utils.set_random_seed(recipe.seed)
     start = None if vectors is None else VectorInitializer(vectors, tokenizer)
     if start is not None:
         print(f"Word vectors: {start.coverage}.")
     gpt = GPT.sized(size, tokenizer.vocab_size, embeddings_initializer=start)
     lm = TextGenerator(gpt, tokenizer)
-    length = min(length, gpt.max_length)
+    recipe = recipe.replace(length=min(recipe.length or gpt.max_length, gpt.max_length))
     stream = encode_documents(corpus.train, tokenizer)
-    rows = pack(stream, length=length)
+    rows = pack(stream, length=recipe.length)
+    steps = recipe.num_steps(len(rows) // recipe.batch_size)
     print(
-        f"GPT {size}: {gpt.count_params():,} parameters; {stream.num_tokens:,} tokens, {epochs} "
-        f"epochs of {len(rows) // batch_size} steps of {batch_size} x {length} tokens."
+        f"GPT {size}: {gpt.count_params():,} parameters; {stream.num_tokens:,} tokens, {steps:,} "
+        f"steps of {recipe.batch_size} x {recipe.length} tokens."
     )
     watch = [callbacks.Samples(lm, prompts[:1], max_new_tokens=30)]
     if minutes:
@@ -116,13 +116,10 @@ def train_gpt(
         )
     lm.fit(
         rows,
-        validation=pack(encode_documents(corpus.validation, tokenizer), length=length),
-        batch_size=batch_size,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        seed=seed,
+        validation=pack(encode_documents(corpus.validation, tokenizer), length=recipe.length),
+        recipe=recipe,
         jit_compile=jit_compile,
         callbacks=watch,
         verbose=verbose,
     )
-    return lm, lm.evaluate(corpus.validation, length=length)
+    return lm, lm.evaluate(corpus.validation, length=recipe.length)

@@ -38,16 +38,19 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 # What saved models name their classes by: a removed or renamed one breaks the files of users.
 REGISTERED = {
+    "AdamW",
     "AttentionMask",
     "BERT",
     "Dense",
     "FeedForward",
     "GPT",
+    "Lion",
     "MaskedLMHead",
     "MultiHeadAttention",
     "Perplexity",
     "PositionalEncoding",
     "RotaryEmbedding",
+    "SGD",
     "SegmentPositions",
     "TokenBias",
     "TokenEmbedding",

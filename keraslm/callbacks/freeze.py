@@ -1,4 +1,4 @@
-"""Keeping some layers as they are for the first epochs."""
+"""Layers that stay as they are for the first epochs."""
 
 import keras
 
@@ -7,7 +7,9 @@ class Freeze(keras.callbacks.Callback):
     """Freezes layers for some epochs, then lets them train: for pretrained word vectors.
 
     Works on a model that is compiled already, which setting ``trainable`` alone does not: there
-    the optimizer would not know the layers when they thaw.
+    the optimizer would not know the layers when they thaw. Between two steps every layer's
+    ``trainable`` is what it was, whatever ends the training: an error or Ctrl-C leaves nothing
+    frozen, and neither does it for a model that is not keraslm's (TensorFlow backend).
 
     Args:
         layers: names of layers of the model, at whatever depth; one or several. All of a name.
@@ -26,38 +28,82 @@ class Freeze(keras.callbacks.Callback):
         if epochs < 1:
             raise ValueError(f"epochs must be a positive whole number; received {epochs!r}.")
         self.epochs = epochs
-        self._frozen = []
 
     def on_train_begin(self, logs=None):
-        if not self.model.built:
+        model = self.model
+        if not model.built:
             raise ValueError(
                 "The model has no weights yet, so none can be frozen. Start it with keras.Input, "
                 "or call model.build(input_shape) before fit."
             )
-        layers = list(self.model._flatten_layers(include_self=False))
+        layers = list(model._flatten_layers(include_self=False))
         missing = set(self.names) - {layer.name for layer in layers}
         if missing:
             raise ValueError(
                 f"The model has no layer {min(missing)!r}; it has "
-                f"{', '.join(layer.name for layer in self.model.layers)}."
+                f"{', '.join(layer.name for layer in model.layers)}."
             )
-        # While all of them train: the optimizer makes its slots for all.
-        self.model.optimizer.build(self.model.trainable_variables)
-        self._frozen = [x for x in layers if x.name in self.names and x.trainable]
-        self._set(False)
+        if not model.optimizer.built:  # with slots for all weights, for when they thaw
+            model.optimizer.build(model.trainable_variables)
+        self._train_with({**self._others(), self: [x for x in layers if x.name in self.names]})
 
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch == self.epochs:
-            self._set(True)
+        if epoch >= self.epochs:
+            self._thaw()
 
     def on_train_end(self, logs=None):
-        self._set(True)
+        self._thaw()
 
-    def _set(self, trainable):
-        if not self._frozen:
-            return
-        for layer in self._frozen:
-            layer.trainable = trainable
-        if trainable:
-            self._frozen = []
-        self.model.make_train_function(force=True)
+    def on_train_interrupted(self):
+        """Called by keraslm's models when an error or Ctrl-C ends ``fit``."""
+        self._thaw()
+
+    def _thaw(self):
+        step = self.model.train_function
+        if isinstance(step, _FrozenStep) and self in step.layers:
+            self._train_with(self._others())
+
+    def _others(self):
+        """What other `Freeze`s keep frozen in this ``fit``, by callback."""
+        step = self.model.train_function
+        if not isinstance(step, _FrozenStep) or step.fit is not self.model.history:
+            return {}
+        return {freeze: layers for freeze, layers in step.layers.items() if freeze is not self}
+
+    def _train_with(self, layers):
+        self.model.make_train_function(force=True)  # one that has not been traced
+        if layers:
+            self.model.train_function = _FrozenStep(self.model, layers)
+
+
+class _FrozenStep:
+    """A training function during whose steps some layers are frozen.
+
+    Keras tells no callback that an error ended ``fit``, and keeps ``model.train_function`` for
+    the next. So each ``fit`` is known by its History, and in another one nothing is frozen.
+
+    Args:
+        model: whose ``train_function`` it takes the place of.
+        layers: by callback.
+    """
+
+    def __init__(self, model, layers):
+        self.model, self.layers = model, layers
+        self.fit = model.history
+        self.step = model.train_function
+
+    def __call__(self, *args, **kwargs):
+        if self.model.history is not self.fit:
+            self.model.make_train_function(force=True)
+            return self.model.train_function(*args, **kwargs)
+        layers = [layer for some in self.layers.values() for layer in some]
+        # Setting a layer's flag sets those of all that is in it: keep each, parents first.
+        inside = [x for layer in layers for x in (*layer._flatten_layers(), *layer.variables)]
+        before = [(x, x.trainable) for x in inside]
+        try:
+            for layer in layers:
+                layer.trainable = False
+            return self.step(*args, **kwargs)
+        finally:
+            for x, trainable in before:
+                x.trainable = trainable

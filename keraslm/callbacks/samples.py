@@ -1,15 +1,15 @@
 """Text written by the model while it trains."""
 
-import keras
+from keraslm.callbacks.counting import StepCallback
 
 
-class Samples(keras.callbacks.Callback):
+class Samples(StepCallback):
     """Prints continuations of some prompts while a model trains.
 
     Args:
         lm: a `keraslm.tasks.TextGenerator` around the model that is trained.
         prompts: what to continue.
-        every: a number of steps, or ``None``: after each epoch.
+        every: a number of steps, or ``None``: after each epoch. Counted from the start of ``fit``.
         show: called with each text; default ``print``.
         settings: for ``lm.generate``; default 40 new tokens, ``top_k=40``, ``seed=0``.
 
@@ -24,16 +24,13 @@ class Samples(keras.callbacks.Callback):
         self.every = every
         self.show = show or (lambda text: print(f"\n{text}"))
         self.settings = {"max_new_tokens": 40, "top_k": 40, "seed": 0, **settings}
-        self._step = 0
 
     def texts(self):
         """The continuations as the model writes them now."""
         return self.lm.generate(self.prompts, **self.settings)
 
-    def on_train_batch_end(self, batch, logs=None):
-        self._step += 1
-        if self.every and self._step % self.every == 0:
-            self._show(f"step {self._step}")
+    def on_steps(self, logs):
+        self._show(f"step {self.step}")
 
     def on_epoch_end(self, epoch, logs=None):
         if not self.every:

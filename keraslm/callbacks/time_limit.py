@@ -9,7 +9,10 @@ class TimeLimit(keras.callbacks.Callback):
     """Stops training after a number of minutes.
 
     Args:
-        minutes: counted from the first step, so that compiling does not count.
+        minutes: of each ``fit``, counted from its first step, so that compiling does not count.
+
+    Attributes:
+        reached: whether it stopped the last ``fit``.
     """
 
     def __init__(self, minutes):
@@ -19,6 +22,9 @@ class TimeLimit(keras.callbacks.Callback):
         self.minutes = minutes
         self.reached = False
         self._started = None
+
+    def on_train_begin(self, logs=None):
+        self.reached, self._started = False, None
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.perf_counter()

@@ -89,6 +89,9 @@ class AttentionMask(keras.layers.Layer):
         query = 1 if segment_ids is None else length
         return keras.KerasTensor((batch, query, length), dtype="bool")
 
+    def get_config(self):
+        return super().get_config()  # Keras' own, without it, fails on a dtype policy
+
 
 @register
 class SegmentPositions(keras.layers.Layer):
@@ -117,6 +120,9 @@ class SegmentPositions(keras.layers.Layer):
 
     def compute_output_spec(self, segment_ids=None):
         return keras.KerasTensor(segment_ids.shape, dtype="int32")
+
+    def get_config(self):
+        return super().get_config()  # Keras' own, without it, fails on a dtype policy
 
 
 def _same_segment(segment_ids):

@@ -1,18 +1,27 @@
 """What GPT, BERT and Transformer have in common: inputs by name, config, compile defaults."""
 
+import functools
+
 import keras
 import numpy as np
 
 from keraslm.layers.masks import AttentionMask, SegmentPositions
 from keraslm.models.config import TransformerConfig
+from keraslm.models.loading import check_not_quantized
 from keraslm.models.presets import FAMILIES, sized
 from keraslm.training.optimizer import default_optimizer, exclude_from_decay
+from keraslm.training.recipe import Recipe
+from keraslm.training.steps import StepStatistics, scope_of, train_step
 
 
 class TransformerModel(keras.Model):
     """A functional ``keras.Model`` on token ids that also takes a bare array.
 
     Subclasses set ``family`` (a row of `FAMILIES`) and build their graph in ``__init__``.
+
+    ``type(model).from_config(model.get_config())`` makes another of the kind. Keras'
+    ``clone_model(model)`` makes a plain functional model of the same layers, whose inputs, as Keras
+    copies them, must all be given.
 
     Inputs, by name, each of shape ``(batch, seq)``; all but ``token_ids`` may be missing:
         token_ids: int.
@@ -22,6 +31,10 @@ class TransformerModel(keras.Model):
     """
 
     family: str = ""
+    # What the steps of ``fit`` saw, for callbacks to read; see `keraslm.training.steps`.
+    step_statistics: StepStatistics | None = None
+    # How a task trained it last, if it did; kept in bundles.
+    recipe: Recipe | None = None
 
     @classmethod
     def make_config(cls, **fields):
@@ -133,7 +146,27 @@ class TransformerModel(keras.Model):
         if type(x).__name__.endswith("Dataset"):
             # Keras warns that its own shuffling does not apply to a tf.data.Dataset.
             kwargs.setdefault("shuffle", False)
-        return super().fit(x, *args, **kwargs)
+        if self.step_statistics is not None:
+            self.step_statistics.reset()
+        try:
+            return super().fit(x, *args, **kwargs)
+        except BaseException:
+            self._forget_interrupted(kwargs.get("callbacks", args[4] if len(args) > 4 else None))
+            raise
+        finally:
+            self._initial_epoch = None  # BackupAndRestore sets it, for every later fit too
+
+    def _forget_interrupted(self, callbacks):
+        """Leave the model as it was: Keras ends its callbacks only after a fit that went through.
+
+        A callback that has something to give back does so in ``on_train_interrupted``.
+        """
+        self.train_function = self.test_function = None
+        callbacks = getattr(callbacks, "callbacks", callbacks)  # a CallbackList
+        for callback in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
+            end = getattr(callback, "on_train_interrupted", None)
+            if end is not None:
+                end()
 
     def evaluate(self, x=None, *args, **kwargs):
         self.check_ids(x)
@@ -172,28 +205,50 @@ class TransformerModel(keras.Model):
         gradients clipped at norm 1 (Radford et al. 2019, Brown et al. 2020).
         ``loss="auto"``: cross-entropy from logits.
         """
-        self._default_optimizer = isinstance(optimizer, str) and optimizer == "auto"
-        if self._default_optimizer:
-            optimizer = default_optimizer(self)
         if isinstance(loss, str) and loss == "auto":
             loss = self.default_loss()
-        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+        with scope_of(self):
+            if isinstance(optimizer, str) and optimizer == "auto":
+                optimizer = default_optimizer()
+            super().compile(optimizer=optimizer, loss=loss, **kwargs)
+            on_tensorflow = keras.backend.backend() == "tensorflow"
+            self.step_statistics = StepStatistics() if on_tensorflow else None
+        self.recipe = None
+        # Not a dict: Keras would take the metrics in it for metrics of a layer.
+        self._compile_as = functools.partial(self.compile, loss=loss, **kwargs)
 
-    def get_compile_config(self):
-        config = super().get_compile_config()
-        return {**config, "default_optimizer": self._default_optimizer} if config else config
+    def compile_again(self, optimizer, **changes):
+        """``compile`` with another optimizer, and the loss, metrics and settings of the last time.
+
+        Args:
+            optimizer: as in ``compile``; one that is in use goes on where it is.
+            changes: other arguments of ``compile`` to change.
+        """
+        self._compile_as(optimizer, **changes)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training=training)
+        if self.step_statistics is not None:
+            self.step_statistics.count(self, loss, y, sample_weight, bool(training))
+        return loss
+
+    def train_step(self, *args):
+        if self.step_statistics is None:  # another backend than TensorFlow
+            return super().train_step(*args)
+        return train_step(self, *args)
 
     def compile_from_config(self, config):
         config = dict(config)
-        default_optimizer = config.pop("default_optimizer", False)
+        decays_matrices = config.pop("default_optimizer", False)  # files of version 0.1
         self.compile(**keras.saving.deserialize_keras_object(config))
-        if default_optimizer:  # an optimizer's config does not keep what it excludes
+        if decays_matrices:  # Keras' own AdamW, whose config does not keep what it excludes
             # In mixed_float16 Keras wraps it to scale the loss.
             optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-            exclude_from_decay(optimizer, self)
+            exclude_from_decay(optimizer, self.trainable_variables)
         self.optimizer.build(self.trainable_variables)
 
     def get_config(self):
+        check_not_quantized(self)
         config = {
             "name": self.name,
             "trainable": self.trainable,

@@ -162,6 +162,9 @@ class _TokenTypes(keras.layers.Layer):
     def compute_output_spec(self, token_ids, token_types=None):
         return keras.KerasTensor(token_ids.shape, dtype="int32")
 
+    def get_config(self):
+        return super().get_config()  # Keras' own, without it, fails on a dtype policy
+
 
 @register
 class MaskedLMHead(keras.layers.Layer):
@@ -225,3 +228,6 @@ class TokenBias(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+    def get_config(self):
+        return super().get_config()  # Keras' own, without it, fails on a dtype policy

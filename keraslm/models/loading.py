@@ -24,12 +24,40 @@ def load(path):
 
 
 def weights_of(model):
-    """Weights by path, without the model's own name in front."""
+    """Weights by path, without the model's own name in front.
+
+    Layers on which Keras' ``enable_lora`` was called have the adapter merged into its weight, as in
+    Keras' own files.
+    """
+    check_not_quantized(model)
     prefix = f"{model.name}/"
     named = {weight.path.removeprefix(prefix): weight for weight in model.weights}
     if len(named) != len(model.weights):
         raise ValueError("Two weights of the model have one path: give its layers other names.")
+    for layer in model._flatten_layers():
+        if getattr(layer, "lora_enabled", False):
+            own = {weight.name: weight for weight in layer.weights}
+            merged = next(name for name in ("kernel", "embeddings") if name in own)
+            parts = [own[f"lora_{merged}_{x}"] for x in "ab"]
+            for part in parts:
+                del named[part.path.removeprefix(prefix)]
+            share = layer.lora_alpha / layer.lora_rank
+            named[own[merged].path.removeprefix(prefix)] = own[merged] + share * (
+                parts[0] @ parts[1]
+            )
     return named
+
+
+def check_not_quantized(model):
+    """Raise a ValueError for what Keras' ``quantize`` did: no file of ours can hold it."""
+    for layer in model._flatten_layers(include_self=False):
+        mode = layer.dtype_policy.quantization_mode
+        if mode and mode != model.dtype_policy.quantization_mode:
+            raise ValueError(
+                f"{layer.path} was quantized to {mode} with Keras' quantize, which no file of this "
+                "model can hold. Save the model before, and quantize what ships: "
+                "keraslm.export.tflite(lm, folder, quantization='int8')."
+            )
 
 
 def build_with_values(make, plan):

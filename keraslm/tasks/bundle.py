@@ -15,6 +15,7 @@ from keraslm._files import replaced_folder
 from keraslm._version import __version__
 from keraslm.generation.config import GenerationConfig
 from keraslm.models.loading import build_with_values, weights_of
+from keraslm.tasks import classes
 from keraslm.tokenizers.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
@@ -65,20 +66,26 @@ def write(lm, folder, card=None, dtype=None):
         the folder's ``Path``.
 
     Raises:
-        ValueError: the task has no tokenizer.
+        ValueError: the task has no tokenizer, or is of a class that could not be found again.
     """
     from safetensors.numpy import save_file
 
     check_tokenizer(lm)
     folder = Path(folder)
-    model = lm.model
+    model, task = lm.model, classes.base_of(lm, TASKS)
     config = {
         "format_version": FORMAT_VERSION,
         "keraslm_version": __version__,
-        "task": type(lm).__name__,
+        "task": task,
         "settings": getattr(lm, "settings", {}),
-        "model": {"class": type(model).__name__, "config": _architecture(model)},
+        "model": {"class": classes.name_of(model, MODELS), "config": _architecture(model)},
     }
+    if not type(lm).__module__.startswith("keraslm."):
+        config["task_class"] = classes.registered_name(lm)
+    if config["model"]["class"] not in MODELS:
+        classes.check_rebuilds(model, config["model"]["config"])
+    if getattr(model, "recipe", None) is not None:
+        config["recipe"] = model.recipe.to_dict()
     with replaced_folder(folder, stale=EXPORTS) as new:
         _write_json(new / "config.json", config)
         save_file(_weights(model, dtype), new / "model.safetensors")
@@ -90,8 +97,8 @@ def write(lm, folder, card=None, dtype=None):
             type=type(model).__name__,
             parameters=model.count_params(),
             version=__version__,
-            task=TASKS[type(lm).__name__][0],
-            call=TASKS[type(lm).__name__][1],
+            task=TASKS[task][0],
+            call=TASKS[task][1],
         )
         (new / "README.md").write_text(card, encoding="utf-8")
     return folder
@@ -112,8 +119,6 @@ def read(folder, dtype=None):
         FileNotFoundError: a file is missing.
         ValueError: a file is corrupt, or was written by a newer keraslm.
     """
-    import keraslm.models
-
     config = read_config(folder)
     task, kind = config["task"], config["model"]["class"]
     fields = dict(config["model"]["config"])
@@ -122,11 +127,12 @@ def read(folder, dtype=None):
 
     def make():
         try:
-            return getattr(keraslm.models, kind).from_config(fields)
+            return classes.find(kind, MODELS).from_config(fields)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{folder / 'config.json'} is damaged: {error}") from error
 
     model = _with_weights(make, folder / "model.safetensors", fields.get("num_layers"))
+    model.recipe = _recipe(folder / "config.json", config.get("recipe"))
     settings = config.get("settings") or {}
     if task == "TextGenerator":
         file = folder / "generation_config.json"
@@ -161,12 +167,28 @@ def read_config(folder):
             "Upgrade keraslm."
         )
     task, kind = config.get("task"), model.get("class")
-    if task not in list(TASKS) or kind not in MODELS:
+    for name in (kind, config.get("task_class") or ""):
+        if ">" in str(name) and classes.find(name) is None:
+            raise ValueError(
+                f"{folder} is of the class {name!r}, which nobody has registered. Import the "
+                "module that defines it first."
+            )
+    if task not in list(TASKS) or (kind not in MODELS and ">" not in str(kind)):
         raise ValueError(
             f"{folder} holds a {task} with a {kind}, which this keraslm does not "
             "know. Upgrade keraslm."
         )
     return config
+
+
+def _recipe(file, fields):
+    """The `Recipe` in a ``config.json``; None if there is none."""
+    from keraslm.training.recipe import Recipe
+
+    try:
+        return None if fields is None else Recipe.from_dict(fields)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file} is damaged: 'recipe': {error}") from error
 
 
 def _architecture(model):

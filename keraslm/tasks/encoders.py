@@ -83,6 +83,10 @@ class EncoderTask:
             ids = ids[: self.max_length - after] + ids[len(ids) - after :]
         return ids or [self.tokenizer.bos_id or 0]
 
+    def get_config(self) -> dict:
+        """Settings beside model and tokenizer; Keras registers only classes that have this."""
+        return self.settings
+
     @property
     def settings(self):
         """What the bundle keeps beside model and tokenizer, as JSON-ready values."""

@@ -9,7 +9,7 @@ from keraslm.interop.folders import (
 )
 from keraslm.interop.hub import find
 from keraslm.interop.huggingface import load_huggingface
-from keraslm.tasks import bundle, encoders
+from keraslm.tasks import bundle, classes, encoders
 from keraslm.tasks.text_generator import TextGenerator
 
 
@@ -45,6 +45,8 @@ def from_pretrained(path, dtype=None, *, revision=None, offline=False):
         return _from_hugging_face(folder, dtype)
     name, model, tokenizer, settings = bundle.read(folder, dtype)
     task = TextGenerator if name == "TextGenerator" else getattr(encoders, name)
+    if own := bundle.read_config(folder).get("task_class"):
+        task = classes.find(own)
     try:
         return task(model, tokenizer, **settings)
     except TypeError as error:

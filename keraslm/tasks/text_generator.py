@@ -3,11 +3,14 @@
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.generator import Generated, Generator
 from keraslm.tasks import bundle
+
+if TYPE_CHECKING:
+    from keraslm.training.recipe import Recipe
 
 
 class Score(NamedTuple):
@@ -214,31 +217,40 @@ class TextGenerator:
 
     # === Training ===
 
+    @property
+    def recipe(self) -> "Recipe | None":
+        """How `fit` trained the model last, here or before it was saved; ``None``: it did not."""
+        return getattr(self.model, "recipe", None)
+
     def fit(
         self,
         texts,
         *,
         validation=None,
-        batch_size: int = 8,
+        recipe: "Recipe | None" = None,
+        batch_size: int | None = None,
         length: int | None = None,
-        epochs: int = 1,
-        learning_rate: float = 1e-3,
-        seed: int = 0,
-        jit_compile="auto",
-        **fit_arguments,
+        epochs: int | None = None,
+        learning_rate: float | None = None,
+        seed: int | None = None,
+        jit_compile=None,
+        **arguments,
     ):
-        """Train the model: encode, pack, ``compile`` (unless done), ``fit``.
+        """Train the model: encode, pack, ``compile`` (where needed), ``fit``.
+
+        A first ``fit`` compiles with the recipe's optimizer. A later one goes on with that
+        optimizer, its state and where it stands in its schedule, as in Keras, unless it is given
+        a ``recipe`` or a field of the optimizer: then the optimizer and its schedule are new.
 
         Args:
             texts: documents, or rows packed already (`keraslm.data.PackedTokens`).
             validation: likewise, to validate on after each epoch.
-            batch_size: rows of a step.
-            length: tokens of a row; default the model's ``max_length``.
-            epochs: passes over the texts.
-            learning_rate: peak of a warm-up and cosine schedule, if the model is not compiled.
-            seed: of the order of the rows.
-            jit_compile: as in ``keras.Model.compile``, if the model is not compiled.
-            fit_arguments: passed on to ``model.fit``, such as ``callbacks``.
+            recipe: a `keraslm.training.Recipe`; default, one without arguments.
+            batch_size, length, epochs, learning_rate, seed: fields of the recipe, instead of its
+                own.
+            jit_compile: as in ``keras.Model.compile``; default, as the model is compiled.
+            arguments: other fields of the recipe, such as ``weight_decay``; the rest is passed on
+                to ``model.fit``, such as ``callbacks``.
 
         Returns:
             the Keras ``History``.
@@ -248,20 +260,32 @@ class TextGenerator:
         """
         import keras
 
-        from keraslm.training.optimizer import default_optimizer
-        from keraslm.training.schedules import warmup_cosine
+        from keraslm.callbacks.rows import RowsOfEpoch, StopAfter
+        from keraslm.training.recipe import Recipe, compile_with
 
-        rows = self._packed(texts, length)
+        named = {"batch_size": batch_size, "length": length, "epochs": epochs,
+                 "learning_rate": learning_rate, "seed": seed}  # fmt: skip
+        fields = {name: value for name, value in named.items() if value is not None}
+        for name in set(arguments) & set(Recipe.field_names()):
+            fields[name] = arguments.pop(name)
+        used = (recipe or Recipe()).replace(**fields)
+        rows = self._packed(texts, used.length)
+        data = rows.dataset(used.batch_size, seed=used.seed)
         if validation is not None:
-            held_out = self._packed(validation, length)
-            fit_arguments["validation_data"] = held_out.dataset(batch_size, shuffle=False)
-        if not self.model.compiled:
-            schedule = warmup_cosine(learning_rate, epochs * (len(rows) // batch_size))
-            optimizer = default_optimizer(self.model, schedule)
-            self.model.compile(optimizer, jit_compile=jit_compile)
-        callbacks = [*fit_arguments.pop("callbacks", ()), keras.callbacks.TerminateOnNaN()]
-        data = rows.dataset(batch_size, seed=seed)
-        history = self.model.fit(data, epochs=epochs, callbacks=callbacks, **fit_arguments)
+            held_out = self._packed(validation, used.length)
+            arguments["validation_data"] = held_out.dataset(used.batch_size, shuffle=False)
+        per_epoch = len(rows) // used.batch_size
+        changed = fields if recipe is None else Recipe.field_names()
+        compile_with(self.model, used, per_epoch, jit_compile=jit_compile, changed=changed)
+        callbacks = [
+            *keras.tree.flatten(arguments.pop("callbacks", None) or ()),
+            RowsOfEpoch(data),
+            *([StopAfter(used.steps)] if used.steps else ()),
+            keras.callbacks.TerminateOnNaN(),
+        ]
+        history = self.model.fit(
+            data, epochs=used.num_epochs(per_epoch), callbacks=callbacks, **arguments
+        )
         losses = history.history.get("loss", [])
         if losses and not math.isfinite(losses[-1]):
             raise ValueError(
@@ -295,6 +319,10 @@ class TextGenerator:
     def save(self, folder, card: str | None = None):
         """Write a bundle that `keraslm.from_pretrained` reads; see `keraslm.tasks.bundle`."""
         return bundle.write(self, folder, card)
+
+    def get_config(self) -> dict:
+        """Settings beside model and tokenizer; Keras registers only classes that have this."""
+        return self.generation_config.to_dict()
 
     # === Inside ===
 

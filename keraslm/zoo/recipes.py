@@ -50,10 +50,9 @@ class Recipe(NamedTuple):
         source: key of `SOURCES`.
         tokenizer: arguments of `Tokenizer.train`.
         model: arguments of the class; ``family`` is its name.
-        training: ``epochs``, ``batch_size``, ``length``, ``learning_rate``; ``vectors``: whether
-            the token table begins with Word2Vec vectors of the same text; ``sinusoidal``: whether
-            learned positions begin as sinusoids, from which a small model finds its neighbours
-            sooner.
+        training: fields of the `keraslm.training.Recipe`; and ``vectors``: whether the token
+            table begins with Word2Vec vectors of the same text; ``sinusoidal``: whether learned
+            positions begin as sinusoids, from which a small model finds its neighbours sooner.
         example: a text that it goes on with, or with a hidden word.
     """
 
@@ -65,6 +64,8 @@ class Recipe(NamedTuple):
     example: str
 
 
+# What ``training`` says of the weights before training; the rest is its recipe.
+STARTS = ("vectors", "sinusoidal")
 NANO = {"num_layers": 3, "d_model": 128, "num_heads": 4, "max_length": 256}
 BPE = {"kind": "bpe", "vocab_size": 2048}
 LLAMA = {"norm": "rms", "positions": "rotary", "activation": "silu", "gated": True,
@@ -174,12 +175,15 @@ def make(name, out=None, *, data=None, epochs=None, seed=0):
     from keraslm import export
     from keraslm.tasks import bundle, from_pretrained
     from keraslm.tokenizers import Tokenizer
+    from keraslm.training import Recipe as TrainingRecipe
     from keraslm.zoo import cards
 
     if name not in RECIPES:
         raise ValueError(f"name must be one of {', '.join(RECIPES)}; received {name!r}.")
     recipe = RECIPES[name]
     training = {**recipe.training, "epochs": epochs or recipe.training["epochs"]}
+    fields = {name: value for name, value in training.items() if name not in STARTS}
+    how = TrainingRecipe(**{"seed": seed, **fields})
     out = Path(out or Path("saved_models") / name)
     corpus = read_source(recipe.source, data)
     keras.utils.set_random_seed(seed)
@@ -187,7 +191,8 @@ def make(name, out=None, *, data=None, epochs=None, seed=0):
     started = time.process_time()
     model = _model(recipe, corpus, tokenizer)
     train = _train_gpt if hasattr(model, "step") else _train_bert
-    task, tokens = train(model, corpus, tokenizer, seed, **training)
+    task = train(model, corpus, tokenizer, how)
+    tokens = int(model.optimizer.iterations) * how.batch_size * how.length
     seconds = time.process_time() - started  # of all cores: the same on a busy machine
 
     # What ships is judged: the weights in half precision.
@@ -223,33 +228,30 @@ def _model(recipe, corpus, tokenizer):
     return model
 
 
-def _train_gpt(gpt, corpus, tokenizer, seed, *, epochs, batch_size, length, learning_rate, **_):
+def _train_gpt(gpt, corpus, tokenizer, recipe):
     from keraslm.data import encode_documents, pack
     from keraslm.tasks import TextGenerator
 
     lm = TextGenerator(gpt, tokenizer)
-    rows = pack(encode_documents(corpus.train, tokenizer), length=length)
-    validation = pack(encode_documents(corpus.validation, tokenizer), length=length)
-    lm.fit(
-        rows, validation=validation, epochs=epochs, batch_size=batch_size,
-        learning_rate=learning_rate, seed=seed, verbose=2,
-    )  # fmt: skip
-    return lm, int(gpt.optimizer.iterations) * batch_size * length
+    rows = pack(encode_documents(corpus.train, tokenizer), length=recipe.length)
+    validation = pack(encode_documents(corpus.validation, tokenizer), length=recipe.length)
+    lm.fit(rows, validation=validation, recipe=recipe, verbose=2)
+    return lm
 
 
-def _train_bert(bert, corpus, tokenizer, seed, *, epochs, batch_size, length, learning_rate, **_):
+def _train_bert(bert, corpus, tokenizer, recipe):
     from keraslm.data import masked_lm_dataset
     from keraslm.tasks import FillMask
-    from keraslm.training import warmup_cosine
-    from keraslm.training.optimizer import default_optimizer
+    from keraslm.training.recipe import compile_with
 
     rows = masked_lm_dataset(
-        corpus.train, tokenizer, length=length, batch_size=batch_size, rate=0.2, seed=seed
-    )
-    steps = int(rows.cardinality())
-    bert.compile(default_optimizer(bert, warmup_cosine(learning_rate, epochs * steps)))
-    bert.fit(rows, epochs=epochs, validation_data=_held_out(corpus, tokenizer, length), verbose=2)
-    return FillMask(bert, tokenizer), epochs * steps * batch_size * length
+        corpus.train, tokenizer, length=recipe.length, batch_size=recipe.batch_size, rate=0.2,
+        seed=recipe.seed,
+    )  # fmt: skip
+    compile_with(bert, recipe, int(rows.cardinality()))
+    validation = _held_out(corpus, tokenizer, recipe.length)
+    bert.fit(rows, epochs=recipe.epochs, validation_data=validation, verbose=2)
+    return FillMask(bert, tokenizer)
 
 
 def _held_out(corpus, tokenizer, length):
