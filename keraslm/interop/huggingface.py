@@ -20,6 +20,7 @@ from keraslm.interop.configs import (
     tokenizer_config,
 )
 from keraslm.interop.families import FAMILIES
+from keraslm.interop.folders import POOLING_KEYS
 from keraslm.models.loading import build_with_values, weights_of
 
 IGNORED = ("position_ids", "rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
@@ -260,20 +261,38 @@ def save_huggingface(
     return folder
 
 
-def sentence_files(width, pooling, normalize, max_length):
-    """Files by which sentence-transformers knows what to do with hidden states."""
-    names = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
-    modes = {f"pooling_mode_{theirs}": ours == pooling for ours, theirs in names.items()}
+def sentence_files(width, pooling, normalize, max_length, prompts=None,
+                   default_prompt_name=None, include_prompt=True):  # fmt: skip
+    """Files by which sentence-transformers knows what to do with hidden states.
+
+    Args:
+        width: of a hidden state.
+        pooling: a name of `POOLING_KEYS`, or several.
+        normalize, max_length, prompts, default_prompt_name, include_prompt: as in
+            `keraslm.tasks.SentenceEncoder`.
+    """
+    ways = [pooling] if isinstance(pooling, str) else list(pooling)
     parts = [("", "Transformer"), ("1_Pooling", "Pooling")]
     parts += [("2_Normalize", "Normalize")] if normalize else []
-    return {
+    modes = {f"pooling_mode_{key}": ours in ways for ours, (key, _) in POOLING_KEYS.items()}
+    pools = {"word_embedding_dimension": width, **modes}
+    if ways != [way for way in POOLING_KEYS if way in ways]:  # an order that only version 6 can say
+        pools = {"embedding_dimension": width,
+                 "pooling_mode": [POOLING_KEYS[way][1] for way in ways]}  # fmt: skip
+    files = {
         "modules.json": [
             {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
             for i, (path, kind) in enumerate(parts)
         ],
-        "1_Pooling/config.json": {"word_embedding_dimension": width, **modes},
+        "1_Pooling/config.json": {**pools, "include_prompt": include_prompt},
         "sentence_bert_config.json": {"max_seq_length": max_length, "do_lower_case": False},
     }
+    if prompts:
+        files["config_sentence_transformers.json"] = {
+            "prompts": prompts,
+            "default_prompt_name": default_prompt_name,
+        }
+    return files
 
 
 def _check_target(folder):

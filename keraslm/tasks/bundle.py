@@ -33,13 +33,6 @@ import keraslm
 print({call})
 ```
 """
-# Task → the name of an instance, and what the card does with it.
-TASKS = {
-    "TextGenerator": ("lm", 'lm.generate("Once upon a time", max_new_tokens=40)'),
-    "FillMask": ("fill", 'fill.predict("Paris is the [MASK] of France.")'),
-    "SentenceEncoder": ("encoder", 'encoder.similarity(["one text"], ["another"])'),
-    "TextClassifier": ("classifier", 'classifier.predict("a text")'),
-}
 MODELS = ("GPT", "BERT")
 
 
@@ -90,31 +83,30 @@ def write(lm, folder, card=None, dtype=None):
             type=type(model).__name__,
             parameters=model.count_params(),
             version=__version__,
-            task=TASKS[type(lm).__name__][0],
-            call=TASKS[type(lm).__name__][1],
+            task=lm.example.partition(".")[0],
+            call=lm.example,
         )
         (new / "README.md").write_text(card, encoding="utf-8")
     return folder
 
 
-def read(folder, dtype=None):
+def read(folder, config, dtype=None):
     """Read a bundle.
 
     Args:
         folder: its ``Path``.
+        config: from `read_config`.
         dtype: dtype policy of the model; default, as saved.
 
     Returns:
-        the name of the task, the model, the `Tokenizer`, and the task's settings as a dict (of a
-        `TextGenerator` its `GenerationConfig`, as ``generation_config``).
+        the model, the `Tokenizer`, and the task's settings as a dict (of a `TextGenerator` its
+        `GenerationConfig`, as ``generation_config``).
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a file is corrupt, or was written by a newer keraslm.
+        ValueError: a file is corrupt.
     """
     import keraslm.models
 
-    config = read_config(folder)
     task, kind = config["task"], config["model"]["class"]
     fields = dict(config["model"]["config"])
     if dtype is not None:
@@ -134,7 +126,7 @@ def read(folder, dtype=None):
             settings = {"generation_config": GenerationConfig().replace(**_read_json(file))}
         except (ArithmeticError, TypeError, ValueError) as error:
             raise ValueError(f"{file} is damaged: {error}") from error
-    return task, model, Tokenizer.load(folder), settings
+    return model, Tokenizer.load(folder), settings
 
 
 def read_config(folder):
@@ -161,12 +153,16 @@ def read_config(folder):
             "Upgrade keraslm."
         )
     task, kind = config.get("task"), model.get("class")
-    if task not in list(TASKS) or kind not in MODELS:
-        raise ValueError(
-            f"{folder} holds a {task} with a {kind}, which this keraslm does not "
-            "know. Upgrade keraslm."
-        )
+    if kind not in MODELS:
+        raise unknown(folder, task, kind)
     return config
+
+
+def unknown(folder, task, kind):
+    """The error of a bundle with a task or a model that there is not."""
+    return ValueError(
+        f"{folder} holds a {task} with a {kind}, which this keraslm does not know. Upgrade keraslm."
+    )
 
 
 def _architecture(model):

@@ -9,7 +9,9 @@ from keraslm.interop.folders import (
 )
 from keraslm.interop.hub import find
 from keraslm.interop.huggingface import load_huggingface
-from keraslm.tasks import bundle, encoders
+from keraslm.tasks import bundle
+from keraslm.tasks.table import TASK_OF_HEAD, TASKS
+from keraslm.tasks.text_classifier import PROBLEMS
 from keraslm.tasks.text_generator import TextGenerator
 
 
@@ -43,8 +45,11 @@ def from_pretrained(path, dtype=None, *, revision=None, offline=False):
     folder = find(path, revision, offline)
     if is_huggingface(folder):
         return _from_hugging_face(folder, dtype)
-    name, model, tokenizer, settings = bundle.read(folder, dtype)
-    task = TextGenerator if name == "TextGenerator" else getattr(encoders, name)
+    config = bundle.read_config(folder)
+    if config["task"] not in TASKS:
+        raise bundle.unknown(folder, config["task"], config["model"]["class"])
+    task = TASKS[config["task"]]
+    model, tokenizer, settings = bundle.read(folder, config, dtype)
     try:
         return task(model, tokenizer, **settings)
     except TypeError as error:
@@ -60,16 +65,16 @@ def _from_hugging_face(folder, dtype):
     config = read_json(folder / "config.json")
     if hasattr(model, "step"):
         return TextGenerator(model, tokenizer, generation_config_of(folder, config))
-    if model.head == "masked_lm":
-        return encoders.FillMask(model, tokenizer)
+    task, settings = TASK_OF_HEAD[model.head], dict(pooling or {})
     if model.head == "classifier":
-        kind = config.get("problem_type") or "single_label_classification"
-        if kind != "single_label_classification" or model.num_classes == 1:
+        kind = config.get("problem_type")
+        if kind is not None and kind not in PROBLEMS:
             raise ValueError(
-                f"{folder} is for {kind} with {model.num_classes} outputs; a TextClassifier gives "
-                "one of several classes. Use the logits: keraslm.interop.load_huggingface(folder)."
+                f"{folder / 'config.json'} has problem_type={kind!r}; known are "
+                f"{', '.join(PROBLEMS)}."
             )
+        settings["problem_type"] = kind
+    if hasattr(model, "num_classes") and model.num_classes:
         names = config.get("id2label") or {}
-        labels = [names.get(str(i), str(i)) for i in range(model.num_classes)]
-        return encoders.TextClassifier(model, tokenizer, labels)
-    return encoders.SentenceEncoder(model, tokenizer, **(pooling or {}))
+        settings["labels"] = [names.get(str(i), str(i)) for i in range(model.num_classes)]
+    return task(model, tokenizer, **settings)
