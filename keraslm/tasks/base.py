@@ -37,6 +37,8 @@ class Task:
 
     heads: tuple[str | None, ...] = ()  # of the models that the task takes
     example = ""  # what a model card shows: a call on a variable
+    endpoint = ""  # what a SavedModel calls it
+    is_on_pairs = False  # of texts
     _run: Any
 
     def __init__(self, model: Any, tokenizer: Any, *, max_length: int | None = None):
@@ -144,8 +146,20 @@ class Task:
 
     # === All three ===
 
-    def batches(self, texts: Sequence[Any]) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+    def predict(self, texts: Any) -> Any:
+        """The answer for a text, a list of them for a list."""
+        single = isinstance(texts, str)
+        found = self.each([texts] if single else texts)
+        return found[0] if single else found
+
+    def batches(
+        self, texts: Sequence[Any], run: Any = None
+    ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
         """``compute(**inputs(texts))`` in batches of texts of like length.
+
+        Args:
+            texts: what `inputs` takes.
+            run: what takes the place of `compute`, such as an exported file.
 
         Yields:
             numbers of the texts, and the arrays of `compute` for these.
@@ -157,14 +171,14 @@ class Task:
             longest = len(rows[some[-1]]["token_ids"])
             width = min(-(-longest // WIDTH) * WIDTH, self.model.max_length)
             given = self._padded([rows[i] for i in some], width)
-            found = self._run(**{k: ops.convert_to_tensor(v) for k, v in given.items()})
+            found = (run or self._run)(**{k: ops.convert_to_tensor(v) for k, v in given.items()})
             yield some, {name: ops.convert_to_numpy(value) for name, value in found.items()}
 
-    def each(self, texts: Sequence[Any], **options: Any) -> list[Any]:
-        """The answer for each text; ``options`` are those of `answers`."""
+    def each(self, texts: Sequence[Any], *, run: Any = None, **options: Any) -> list[Any]:
+        """The answer for each text; ``run`` as in `batches`, ``options`` as in `answers`."""
         texts = list(texts)
         found: list[Any] = [None] * len(texts)
-        for some, arrays in self.batches(texts):
+        for some, arrays in self.batches(texts, run):
             answers = self.answers(arrays, [texts[i] for i in some], **options)
             for i, answer in zip(some, answers, strict=True):
                 found[i] = answer
@@ -179,6 +193,16 @@ class Task:
 
         spec = {n: tf.TensorSpec((None, None), d, n) for n, d in self.input_spec.items()}
         return tf.function(self.compute, autograph=False).get_concrete_function(**spec)
+
+    # === For proofs ===
+
+    def samples(self, texts: Sequence[str]) -> list[Any]:
+        """What the task can be asked about, made of plain texts."""
+        return list(texts)
+
+    def ask(self, samples: Sequence[Any]) -> list[Any]:
+        """What the public method answers to each of `samples`."""
+        return list(self.predict(samples))
 
     # === Keeping ===
 

@@ -1,6 +1,6 @@
 """Missing words."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
@@ -31,22 +31,28 @@ class FillMask(Task):
 
     heads = ("masked_lm",)
     example = 'fill.predict("Paris is the [MASK] of France.")'
+    endpoint = "fill"
 
-    def predict(self, text: str, top_k: int = 5) -> list:
+    def predict(self, texts: Any, top_k: int = 5) -> list:
         """The likeliest words for each mask.
 
         Args:
-            text: with one mask token or several, such as ``[MASK]``.
+            texts: with one mask token or several, such as ``[MASK]``; a str or a list of them.
             top_k: how many words.
 
         Returns:
-            a list of `Filled`, the likeliest first; for several masks a list of such lists.
+            a list of `Filled`, the likeliest first; for several masks a list of such lists. For
+            a list of texts, a list of what each gives.
 
         Raises:
-            ValueError: no mask token in the text.
+            ValueError: no mask token in a text.
         """
-        self._places(text)
-        return self.each([text], top_k=top_k)[0]
+        single = isinstance(texts, str)
+        texts = [texts] if single else list(texts)
+        for text in texts:
+            self._places(text)
+        found = self.each(texts, top_k=top_k)
+        return found[0] if single else found
 
     def compute(self, **tensors):
         """``probabilities``: float32 ``(batch, seq, vocab_size)``, of each token at each place."""
@@ -61,6 +67,11 @@ class FillMask(Task):
             words = [self._words(probabilities[place], ids, place, top_k) for place in places]
             found.append(words[0] if len(words) == 1 else words)
         return found
+
+    def samples(self, texts):
+        """The texts, with a mask in front."""
+        mask = self.tokenizer.id_to_token(self.tokenizer.special_id("mask"))
+        return [f"{mask} {text}" for text in texts]
 
     def _places(self, text):
         """Ids of a text, and where its masks are."""

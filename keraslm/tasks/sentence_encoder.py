@@ -40,6 +40,7 @@ class SentenceEncoder(Task):
 
     heads = (None, "pooled")
     example = 'encoder.similarity(["one text"], ["another"])'
+    endpoint = "embed"
 
     def __init__(
         self,
@@ -165,3 +166,7 @@ class SentenceEncoder(Task):
     def answers(self, arrays, texts=None):
         """The vectors ``(batch, width)``."""
         return arrays["embedding"]
+
+    def ask(self, samples):
+        """What `encode` gives for each of `samples`."""
+        return list(self.encode(samples))

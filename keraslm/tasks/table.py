@@ -16,3 +16,23 @@ TASKS = {
 
 # Head of a model → the task for it; a decoder's language head has no name.
 TASK_OF_HEAD = {head: task for task in TASKS.values() for head in getattr(task, "heads", ())}
+
+
+def task_for(model, tokenizer=None, labels=None, max_length=None):
+    """The task of a bare encoder: what it gives for a text, without more.
+
+    Args:
+        model: a model with the head ``None`` or ``"pooled"`` (then the vector is the mean over
+            the real tokens, or the pooled one, as it is) or ``"classifier"``.
+        tokenizer: its `keraslm.tokenizers.Tokenizer`.
+        labels: names of the classes.
+        max_length: tokens of a text, beyond which it is cut.
+
+    Returns:
+        a `SentenceEncoder` or a `TextClassifier`; ``None`` for another head.
+    """
+    if model.head == "classifier":
+        return TextClassifier(model, tokenizer, labels, max_length=max_length)
+    if model.head in SentenceEncoder.heads:
+        return SentenceEncoder(model, tokenizer, normalize=False, max_length=max_length)
+    return None

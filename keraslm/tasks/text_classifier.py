@@ -42,6 +42,7 @@ class TextClassifier(Task):
 
     heads = ("classifier",)
     example = 'classifier.predict("a text")'
+    endpoint = "classify"
 
     def __init__(
         self,
@@ -81,9 +82,7 @@ class TextClassifier(Task):
 
         For ``problem_type="regression"`` a dict from label to number takes the place of each.
         """
-        single = isinstance(texts, str)
-        found = self.each([texts] if single else texts)
-        return found[0] if single else found
+        return super().predict(texts)
 
     @property
     def output(self) -> str:
