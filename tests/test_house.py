@@ -43,6 +43,8 @@ REGISTERED = {
     "Dense",
     "FeedForward",
     "GPT",
+    "GPTEncoder",
+    "LastToken",
     "MaskedLMHead",
     "MultiHeadAttention",
     "Perplexity",

@@ -45,7 +45,8 @@ class Task:
         head = getattr(model, "head", "none")
         if head not in self.heads:
             raise ValueError(
-                f"model must be a BERT with one of the heads {self.heads}; received {head!r}."
+                f"model must be a BERT or GPTEncoder with one of the heads {self.heads}; received "
+                f"{head!r}."
             )
         if tokenizer is not None and tokenizer.vocab_size > model.vocab_size:
             raise ValueError(
@@ -219,9 +220,8 @@ class Task:
         """Write a folder that `transformers` loads; see `keraslm.interop.save_huggingface`."""
         from keraslm.interop.huggingface import save_huggingface
 
-        return save_huggingface(
-            self.model, folder, tokenizer=self.tokenizer, labels=getattr(self, "labels", None)
-        )
+        stated = {name: getattr(self, name, None) for name in ("labels", "problem_type")}
+        return save_huggingface(self.model, folder, tokenizer=self.tokenizer, **stated)
 
     def save(self, folder: Any, *, card: str | None = None, dtype: str | None = None) -> Any:
         """Write a bundle; `keraslm.from_pretrained` reads it. See `TextGenerator.save`."""

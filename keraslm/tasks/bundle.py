@@ -33,7 +33,7 @@ import keraslm
 print({call})
 ```
 """
-MODELS = ("GPT", "BERT")
+MODELS = ("GPT", "BERT", "GPTEncoder")
 
 
 def check_tokenizer(task):

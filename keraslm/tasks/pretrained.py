@@ -1,6 +1,6 @@
 """The third door: something on disk, or on Hugging Face's hub."""
 
-from keraslm.interop.configs import read_json
+from keraslm.interop.configs import family_of, head_of, labels_of, read_json
 from keraslm.interop.folders import (
     fitting_tokenizer,
     generation_config_of,
@@ -10,17 +10,17 @@ from keraslm.interop.folders import (
 from keraslm.interop.hub import find
 from keraslm.interop.huggingface import load_huggingface
 from keraslm.tasks import bundle
+from keraslm.tasks.sentence_encoder import SentenceEncoder
 from keraslm.tasks.table import TASK_OF_HEAD, TASKS
-from keraslm.tasks.text_classifier import PROBLEMS
 from keraslm.tasks.text_generator import TextGenerator
 
 
 def from_pretrained(path, dtype=None, *, revision=None, offline=False):
     """Load a task, whose ``.model`` is the network.
 
-    What comes back fits what is there: a decoder gives a `TextGenerator`, an encoder with a
-    masked-LM head a `FillMask`, with a classifier head a `TextClassifier`, and without one a
-    `SentenceEncoder`.
+    What comes back fits the head that is there: a language head gives a `TextGenerator`, that of
+    a masked language model a `FillMask`, a classifier a `TextClassifier`, and no head a
+    `SentenceEncoder`, whether the blocks are an encoder's or a decoder's.
 
     Args:
         path: the folder of a bundle; ``"demo"``, the small model that is installed with keraslm,
@@ -59,22 +59,29 @@ def from_pretrained(path, dtype=None, *, revision=None, offline=False):
 
 
 def _from_hugging_face(folder, dtype):
+    where = folder / "config.json"
     pooling = pooling_of(folder)
+    config = read_json(where)
+    if not pooling:
+        family = family_of(config, where)
+        head = head_of(family, config, where)
+        if head not in TASK_OF_HEAD:
+            raise ValueError(
+                f"{where} has the architecture {family.heads[head][0]}, for which there is no "
+                f"task. Use keraslm.interop.load_huggingface(folder)."
+            )
     model = load_huggingface(folder, head=None if pooling else "auto", dtype=dtype)
     tokenizer = fitting_tokenizer(folder, model)
-    config = read_json(folder / "config.json")
-    if hasattr(model, "step"):
+    if pooling:
+        return SentenceEncoder(model, tokenizer, **pooling)
+    if head == "lm":
         return TextGenerator(model, tokenizer, generation_config_of(folder, config))
-    task, settings = TASK_OF_HEAD[model.head], dict(pooling or {})
-    if model.head == "classifier":
-        kind = config.get("problem_type")
-        if kind is not None and kind not in PROBLEMS:
-            raise ValueError(
-                f"{folder / 'config.json'} has problem_type={kind!r}; known are "
-                f"{', '.join(PROBLEMS)}."
-            )
-        settings["problem_type"] = kind
-    if hasattr(model, "num_classes") and model.num_classes:
-        names = config.get("id2label") or {}
-        settings["labels"] = [names.get(str(i), str(i)) for i in range(model.num_classes)]
-    return task(model, tokenizer, **settings)
+    settings = {}
+    if head == "classifier":
+        settings["problem_type"] = config.get("problem_type")
+    if head in ("classifier", "token_classifier"):
+        settings["labels"] = labels_of(config, where)
+    try:
+        return TASK_OF_HEAD[head](model, tokenizer, **settings)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error

@@ -14,8 +14,8 @@ TASKS = {
     "TextClassifier": TextClassifier,
 }
 
-# Head of a model → the task for it; a decoder's language head has no name.
-TASK_OF_HEAD = {head: task for task in TASKS.values() for head in getattr(task, "heads", ())}
+# Head of a model → the task for it; ``"lm"`` is the language head of a decoder.
+TASK_OF_HEAD = {head: task for task in TASKS.values() for head in task.heads}
 
 
 def task_for(model, tokenizer=None, labels=None, max_length=None):

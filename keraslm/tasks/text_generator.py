@@ -43,6 +43,7 @@ class TextGenerator:
         >>> lm.save("saved_models/mine")
     """
 
+    heads = ("lm",)
     example = 'lm.generate("Once upon a time", max_new_tokens=40)'  # on a model card
 
     def __init__(self, model, tokenizer, generation_config=None, *, jit_compile=False):

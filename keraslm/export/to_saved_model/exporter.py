@@ -9,7 +9,7 @@ from keraslm.export.proof import in_float32_task, prove
 from keraslm.export.to_saved_model.verify import verify_saved_model
 from keraslm.export.to_tflite.signatures import is_decoder
 from keraslm.litert.conversion import quiet
-from keraslm.models import BERT
+from keraslm.models import BERT, GPTEncoder
 from keraslm.models.precision import in_float32
 from keraslm.tasks import Task, TextGenerator
 from keraslm.tasks.table import task_for
@@ -156,7 +156,7 @@ def _task(model, tokenizer, labels, length):
             )
         _check_tokenizer(tokenizer, model)
         return in_float32_task(task)
-    if not isinstance(model, BERT):
+    if not isinstance(model, (BERT, GPTEncoder)):
         raise ValueError(
             "model must be a task of keraslm.tasks, a model with init_cache and step, or a "
             f"keraslm.models.BERT; received {type(model).__name__}. For any other keras.Model "
