@@ -226,3 +226,17 @@ class Task:
     def save(self, folder: Any, *, card: str | None = None, dtype: str | None = None) -> Any:
         """Write a bundle; `keraslm.from_pretrained` reads it. See `TextGenerator.save`."""
         return bundle.write(self, folder, card, dtype)
+
+
+def checked_labels(model: Any, labels: Sequence[str] | None) -> list[str]:
+    """Names of the classes of a model; default their numbers.
+
+    Raises:
+        ValueError: too few or too many.
+    """
+    names = [str(i) for i in range(model.num_classes)] if labels is None else list(labels)
+    if len(names) != model.num_classes:
+        raise ValueError(
+            f"labels has {len(names)} names; the model gives {model.num_classes} classes."
+        )
+    return names

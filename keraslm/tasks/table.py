@@ -1,9 +1,12 @@
 """The tasks, one row each."""
 
 from keraslm.tasks.fill_mask import FillMask
+from keraslm.tasks.next_sentence import NextSentence
+from keraslm.tasks.question_answerer import QuestionAnswerer
 from keraslm.tasks.sentence_encoder import SentenceEncoder
 from keraslm.tasks.text_classifier import TextClassifier
 from keraslm.tasks.text_generator import TextGenerator
+from keraslm.tasks.token_classifier import TokenClassifier
 
 # By the name that a bundle gives. What a task takes (``heads``) and what a model card shows of it
 # (``example``) stand in its class.
@@ -12,6 +15,9 @@ TASKS = {
     "FillMask": FillMask,
     "SentenceEncoder": SentenceEncoder,
     "TextClassifier": TextClassifier,
+    "TokenClassifier": TokenClassifier,
+    "QuestionAnswerer": QuestionAnswerer,
+    "NextSentence": NextSentence,
 }
 
 # Head of a model → the task for it; ``"lm"`` is the language head of a decoder.

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keraslm.tasks.base import Task
+from keraslm.tasks.base import Task, checked_labels
 
 
 class Classified(NamedTuple):
@@ -54,11 +54,7 @@ class TextClassifier(Task):
         max_length: int | None = None,
     ):
         super().__init__(model, tokenizer, max_length=max_length)
-        labels = [str(i) for i in range(model.num_classes)] if labels is None else list(labels)
-        if len(labels) != model.num_classes:
-            raise ValueError(
-                f"labels has {len(labels)} names; the model gives {model.num_classes} classes."
-            )
+        labels = checked_labels(model, labels)
         if problem_type is None:
             single = "single_label_classification"
             problem_type = single if len(labels) > 1 else "multi_label_classification"

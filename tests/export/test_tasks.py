@@ -8,8 +8,15 @@ import pytest
 
 from keraslm import export
 from keraslm.export.proof import compare
-from keraslm.models import BERT
-from keraslm.tasks import FillMask, SentenceEncoder, TextClassifier
+from keraslm.models import BERT, GPTEncoder
+from keraslm.tasks import (
+    FillMask,
+    NextSentence,
+    QuestionAnswerer,
+    SentenceEncoder,
+    TextClassifier,
+    TokenClassifier,
+)
 from keraslm.tasks.table import TASKS
 from keraslm.tokenizers import Tokenizer
 
@@ -64,6 +71,15 @@ OTHERS = {
         bert(t, head="classifier", num_classes=2, token_types=0), t
     ),
     "fill": lambda t: FillMask(bert(t), t),
+    "tag": lambda t: TokenClassifier(
+        bert(t, head="token_classifier", num_classes=3), t, ["O", "B-X", "I-X"]
+    ),
+    "answer": lambda t: QuestionAnswerer(bert(t, head="span"), t),
+    "next": lambda t: NextSentence(bert(t, head="next_sentence"), t),
+    "decoder": lambda t: TextClassifier(
+        GPTEncoder(t.vocab_size, 1, 32, 2, max_length=32, head="classifier", num_classes=3,
+                   pad_id=t.pad_id, initializer_range=0.3), t, LABELS,
+    ),
 }  # fmt: skip
 EVERY = {**ENCODERS, **CLASSIFIERS, **OTHERS}
 # A SavedModel takes seconds to make.
@@ -109,7 +125,7 @@ def check(found, expected):
 
 @pytest.mark.peer
 @pytest.mark.skipif(find_spec("mediapipe") is None, reason="mediapipe is not installed")
-@pytest.mark.parametrize("name", [*ENCODERS, *CLASSIFIERS, "pooled", "no token types"])
+@pytest.mark.parametrize("name", [*ENCODERS, *CLASSIFIERS, "pooled", "no token types", "decoder"])
 def test_mediapipe(name, texts, tokenizer, tmp_path):
     from keraslm.export.to_mediapipe.exporter import _ask
 

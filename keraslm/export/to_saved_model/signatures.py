@@ -43,6 +43,7 @@ _OTHER_INPUTS = {
     "padding_mask": "`padding_mask` bool (batch, seq), True for real tokens; padding is on the "
     "right",
     "token_types": "`token_types` int32 (batch, seq), 0 for a first text, 1 for a second",
+    "context_mask": "`context_mask` int32 (batch, seq), 1 for [CLS] and the tokens of the context",
     "pooling_mask": "`pooling_mask` int32 (batch, seq), 1 for the tokens that are pooled",
 }
 
