@@ -45,6 +45,8 @@ REGISTERED = {
     "FeedForward",
     "GPT",
     "Lion",
+    "GPTEncoder",
+    "LastToken",
     "MaskedLMHead",
     "MultiHeadAttention",
     "Perplexity",

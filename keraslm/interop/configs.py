@@ -174,27 +174,56 @@ def _add_rotary(fields, config, where):
 
 
 def head_of(family, config, where):
-    """The head that ``architectures`` names, as in `Family.heads`."""
+    """The head that ``architectures`` names, as in `Family.heads`.
+
+    Without ``architectures``: of a decoder the language head, of an encoder none.
+
+    Raises:
+        ValueError: one that the family does not have.
+    """
     names = config.get("architectures") or [""]
     check(isinstance(names, list) and isinstance(names[0], str), "architectures", names, where)
     architecture = names[0]
+    if not architecture:
+        return "lm" if "lm" in family.heads else None
     for head, (name, _) in family.heads.items():
         if name == architecture and head != "pooled":
             return head
-    if architecture.endswith("ForPreTraining"):
-        return "masked_lm"
-    if not architecture or architecture.endswith("Model"):
-        return None
     known = sorted({name for name, _ in family.heads.values()})
+    pretraining = family.heads[None][0].removesuffix("Model") + "ForPreTraining"
+    if architecture == pretraining and "masked_lm" in family.heads:
+        return "masked_lm"
     raise ValueError(
-        f"{where} has the architecture {architecture!r}; known are {', '.join(known)}."
+        f"{where} has the architecture {architecture!r}, whose head is not computed here; known "
+        f"are {', '.join(known)}."
     )
+
+
+def labels_of(config, where):
+    """Names of the classes of a classifier, as `transformers` names them.
+
+    Raises:
+        ValueError: ``id2label`` or ``num_labels`` cannot be.
+    """
+    number = config.get("num_labels", 2)
+    names = config.get("id2label") or number
+    if names is number:
+        check(_is_a(number, int) and 0 < number < 10**6, "num_labels", number, where)
+        return [f"LABEL_{i}" for i in range(number)]
+    keys = [str(i) for i in range(len(names))] if isinstance(names, dict) else []
+    check(bool(keys) and set(names) == set(keys), "id2label", names, where)
+    return [str(names[key]) for key in keys]
+
+
+def builder_of(family, head):
+    """Name of our class for a head of a family."""
+    return "GPTEncoder" if family.builder == "GPT" and head != "lm" else family.builder
 
 
 # === Writing ===
 
 
-def their_config(model, kind, head, tokenizer=None, labels=None):
+def their_config(model, kind, head, tokenizer=None, labels=None, problem_type=None):
     """What ``config.json`` says of a model.
 
     Args:
@@ -203,6 +232,7 @@ def their_config(model, kind, head, tokenizer=None, labels=None):
         head: key of the family's ``heads``.
         tokenizer: for the ids of special tokens.
         labels: names of the classes.
+        problem_type: of a classifier, as in `keraslm.tasks.TextClassifier`.
     """
     family = FAMILIES[kind]
     fields = model.transformer_config.to_dict()
@@ -225,6 +255,8 @@ def their_config(model, kind, head, tokenizer=None, labels=None):
         config["use_sliding_window"] = bool(layers)
     for name in ("attn_pdrop", "embd_pdrop", "attention_probs_dropout_prob", "attention_dropout"):
         config[name] = fields["dropout"]
+    if problem_type is not None:
+        config["problem_type"] = problem_type
     if getattr(model, "num_classes", None):
         names = labels or [f"LABEL_{i}" for i in range(model.num_classes)]
         config["id2label"] = {str(i): name for i, name in enumerate(names)}
@@ -233,6 +265,8 @@ def their_config(model, kind, head, tokenizer=None, labels=None):
         for role in ("bos", "eos", "pad", "cls", "sep", "mask"):
             if (number := tokenizer.special_id(role)) is not None:
                 config[f"{role}_token_id"] = number
+    if head == "classifier" and hasattr(model, "pad_id"):  # its last token is the one before it
+        config["pad_token_id"] = model.pad_id
     pad = family.fixed.get("pad_token_id")
     if pad is not None and config["pad_token_id"] != pad:
         raise ValueError(

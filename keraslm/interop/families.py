@@ -38,14 +38,15 @@ class Family(NamedTuple):
     """What loading and saving one ``model_type`` takes.
 
     Args:
-        builder: ``"GPT"`` or ``"BERT"``.
+        builder: ``"GPT"`` or ``"BERT"``; a ``"GPT"`` without its language head is a
+            ``"GPTEncoder"``.
         fields: our field of `TransformerConfig` → their key in ``config.json``.
         constants: our fields that this family fixes.
         defaults: their values where ``config.json`` leaves a key out.
         rows: the table of the trunk.
         prefix: before the trunk's names in a model with a head.
-        heads: head of `BERT` → the class in ``architectures`` and the rows of the head; one that
-            is another head of ours under a name of its own begins with that head and a dash.
+        heads: head of ours → the class in ``architectures`` and the rows of the head. ``"lm"`` is
+            the language head of a decoder.
         fixed: keys of ``config.json`` that have these values where they are there, and are
             written when saving, so that `transformers` computes what we do.
         same: keys that have the value of another key, likewise.
@@ -81,6 +82,24 @@ def _rms(ours, theirs):
 
 # === Decoders ===
 
+
+def _decoder_heads(language, tokens="score"):
+    """Heads of a decoder, by the name of the class with the language head.
+
+    Args:
+        language: that name.
+        tokens: name of the layer that classifies tokens.
+    """
+    name = language.removesuffix("ForCausalLM").removesuffix("LMHeadModel")
+    return {
+        "lm": (language, (Row("head/kernel", "lm_head.weight", True),)),
+        None: (f"{name}Model", ()),
+        "classifier": (f"{name}ForSequenceClassification",
+                       (Row("classifier/kernel", "score.weight", True),)),
+        "token_classifier": (f"{name}ForTokenClassification", tuple(_dense("classifier", tokens))),
+    }  # fmt: skip
+
+
 _QKV = " + ".join(f"block_{{i}}/attention/{name}/{{part}}" for name in ("query", "key", "value"))
 
 GPT2 = Family(
@@ -107,7 +126,7 @@ GPT2 = Family(
         *_norm("final_norm", "ln_f"),
     ),
     prefix="transformer.",
-    heads={None: ("GPT2LMHeadModel", (Row("head/kernel", "lm_head.weight", True),))},
+    heads=_decoder_heads("GPT2LMHeadModel", tokens="classifier"),
     fixed={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False,
            "add_cross_attention": False},
 )  # fmt: skip
@@ -144,7 +163,7 @@ def _llama_like(architecture, qkv_bias=False, qk_norm=False, free=(), **fields):
                   "rms_norm_eps": 1e-6, "tie_word_embeddings": False, "sliding_window": None},
         rows=tuple(rows),
         prefix="model.",
-        heads={None: (architecture, (Row("head/kernel", "lm_head.weight", True),))},
+        heads=_decoder_heads(architecture),
         fixed={"attention_bias": False, "mlp_bias": False, "partial_rotary_factor": 1.0},
         free=frozenset({"rotary_base", "rotary_scaling", *free}),
     )  # fmt: skip
@@ -172,13 +191,16 @@ def _gemma3():
     }
     rows = [row for row in like.rows if row.ours not in names]
     rows += [Row(ours, theirs) for ours, theirs in names.items()]
+    text = _decoder_heads("Gemma3TextForCausalLM")
+    del text["token_classifier"]
     return like._replace(
+        heads={**text, "lm": like.heads["lm"]},
         fields={**like.fields, "activation": "hidden_activation"},
         constants={**like.constants, "post_norm": True, "embedding_scale": True},
         defaults={**like.defaults, "hidden_activation": "gelu_pytorch_tanh", "head_dim": 256,
                   "tie_word_embeddings": True, "sliding_window": 4096,
                   "sliding_window_pattern": 6, "query_pre_attn_scalar": 256,
-                  "rope_theta": 1e6, "rope_local_base_freq": 1e4},
+                  "rope_theta": 1e6, "rope_local_base_freq": 1e4, "pad_token_id": 0},
         rows=tuple(row._replace(plus=1.0 if row.ours.endswith("/scale") else 0.0) for row in rows),
         fixed={"attention_bias": False, "final_logit_softcapping": None,
                "attn_logit_softcapping": None, "use_bidirectional_attention": False},
@@ -214,7 +236,7 @@ STARCODER2 = Family(
         *_norm("final_norm", "norm"),
     ),
     prefix="model.",
-    heads={None: ("Starcoder2ForCausalLM", (Row("head/kernel", "lm_head.weight", True),))},
+    heads=_decoder_heads("Starcoder2ForCausalLM"),
     fixed={"use_bias": True},  # other values are refused; written when saving
     free=frozenset({"rotary_base", "rotary_scaling"}),  # configs.py reads them
 )  # fmt: skip
@@ -250,7 +272,7 @@ _BERT_DEFAULTS = {"hidden_dropout_prob": 0.1, "layer_norm_eps": 1e-12, "hidden_a
                   "type_vocab_size": 2, "max_position_embeddings": 512}  # fmt: skip
 _POOLER = tuple(_dense("pooler", "{prefix}pooler.dense"))
 _CLASSIFIER = tuple(_dense("classifier", "classifier"))
-_SPAN = tuple(_dense("classifier", "qa_outputs"))
+_SPAN = tuple(_dense("span", "qa_outputs"))
 
 
 def _bert_like(name, skip, masked_lm, classifier, **heads):
@@ -273,7 +295,7 @@ def _bert_like(name, skip, masked_lm, classifier, **heads):
             "masked_lm": (f"{name}ForMaskedLM", masked_lm),
             "classifier": (f"{name}ForSequenceClassification", classifier),
             "token_classifier": (f"{name}ForTokenClassification", _CLASSIFIER),
-            "token_classifier-span": (f"{name}ForQuestionAnswering", _SPAN),
+            "span": (f"{name}ForQuestionAnswering", _SPAN),
             **heads,
         },
         fixed={"position_embedding_type": "absolute", "is_decoder": False},
@@ -337,7 +359,7 @@ DISTILBERT = Family(
         "classifier": ("DistilBertForSequenceClassification",
                        (*_dense("pooler", "pre_classifier"), *_CLASSIFIER)),
         "token_classifier": ("DistilBertForTokenClassification", _CLASSIFIER),
-        "token_classifier-span": ("DistilBertForQuestionAnswering", _SPAN),
+        "span": ("DistilBertForQuestionAnswering", _SPAN),
     },
     options={"pooler_activation": "relu"},
 )  # fmt: skip

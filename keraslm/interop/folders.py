@@ -27,36 +27,91 @@ def generation_config_of(folder, config):
     return GenerationConfig(stop_ids=tuple(ids))
 
 
+# Our name of a pooling → sentence-transformers' key before version 6 (after ``pooling_mode_``), in
+# the order in which several stand side by side, and its name since.
+POOLING_KEYS = {
+    "cls": ("cls_token", "cls"),
+    "max": ("max_tokens", "max"),
+    "mean": ("mean_tokens", "mean"),
+    "mean_sqrt_len": ("mean_sqrt_len_tokens", "mean_sqrt_len_tokens"),
+    "weightedmean": ("weightedmean_tokens", "weightedmean"),
+    "lasttoken": ("lasttoken", "lasttoken"),
+}
+MODULES = ("Transformer", "Pooling", "Normalize")  # in this order
+
+
 def pooling_of(folder):
-    """Settings of a `SentenceEncoder`, if sentence-transformers saved the folder."""
-    if not (folder / "modules.json").is_file():
+    """Settings of a `SentenceEncoder`, if sentence-transformers saved the folder.
+
+    Raises:
+        ValueError: a module or a setting that is not computed here.
+    """
+    where = folder / "modules.json"
+    if not where.is_file():
         return None
     try:
-        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        modules = json.loads(where.read_text(encoding="utf-8"))
         kinds = {module["type"].rsplit(".", 1)[-1]: str(module["path"]) for module in modules}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{folder / 'modules.json'} is damaged: {error!r}.") from error
-    unknown = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
+        raise ValueError(f"{where} is damaged: {error!r}.") from error
+    unknown = [kind for kind in kinds if kind not in MODULES]
     if unknown:
-        raise ValueError(f"{folder / 'modules.json'} has a module {unknown[0]}, which is unknown.")
-    settings = {"normalize": "Normalize" in kinds}
-    if (folder / "sentence_bert_config.json").is_file():
-        settings["max_length"] = read_json(folder / "sentence_bert_config.json").get(
-            "max_seq_length"
+        raise ValueError(
+            f"{where} has a module {unknown[0]}, which is not computed here; known are "
+            f"{', '.join(MODULES)}."
         )
-    if "Pooling" in kinds:
-        if Path(kinds["Pooling"]).name != kinds["Pooling"]:
-            raise ValueError(f"{folder / 'modules.json'} names a path outside its folder.")
-        pooling = read_json(folder / kinds["Pooling"] / "config.json")
-        ways = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
-        chosen = [ours for ours, theirs in ways.items() if pooling.get(f"pooling_mode_{theirs}")]
-        if len(chosen) != 1:
-            raise ValueError(
-                f"{folder / kinds['Pooling']} pools in a way that is unknown: {pooling}. Known are "
-                f"one of {', '.join(ways)}."
-            )
-        settings["pooling"] = chosen[0]
+    in_order = [kind for kind in MODULES if kind in kinds]
+    if list(kinds) != in_order or len(modules) != len(kinds) or "Pooling" not in kinds:
+        raise ValueError(
+            f"{where} has the modules {', '.join(kinds)}; only Transformer, Pooling and, if there "
+            "is one, Normalize in this order are computed here."
+        )
+    if kinds["Transformer"] not in ("", "."):
+        raise ValueError(
+            f"{where} has the Transformer in another folder, {kinds['Transformer']!r}."
+        )
+    if Path(kinds["Pooling"]).name != kinds["Pooling"]:
+        raise ValueError(f"{where} names a path outside its folder.")
+    settings = {"normalize": "Normalize" in kinds, **_pooling(folder / kinds["Pooling"])}
+    if length := sentence_bert_config(folder).get("max_seq_length"):
+        settings["max_length"] = length
+    prompts = folder / "config_sentence_transformers.json"
+    prompts = read_json(prompts) if prompts.is_file() else {}
+    if named := {k: v for k, v in (prompts.get("prompts") or {}).items() if v}:
+        settings["prompts"] = named
+    if (name := prompts.get("default_prompt_name")) in named:
+        settings["default_prompt_name"] = name
+    elif name is not None and name not in (prompts.get("prompts") or {}):
+        raise ValueError(f"{folder} has default_prompt_name={name!r}, which is not in prompts.")
     return settings
+
+
+def _pooling(folder):
+    """``pooling`` and ``include_prompt`` of a Pooling module."""
+    pooling = read_json(folder / "config.json")
+    ways = [ours for ours, (key, _) in POOLING_KEYS.items() if pooling.get(f"pooling_mode_{key}")]
+    known = {f"pooling_mode_{key}" for key, _ in POOLING_KEYS.values()} | {
+        "pooling_mode", "include_prompt", "word_embedding_dimension", "embedding_dimension",
+    }  # fmt: skip
+    unknown = [key for key, value in pooling.items() if key not in known and value]
+    if (mode := pooling.get("pooling_mode")) is not None:
+        names = {theirs: ours for ours, (_, theirs) in POOLING_KEYS.items()}
+        modes = mode if isinstance(mode, list) else [mode]
+        unknown += [name for name in modes if name not in names]
+        ways = [names.get(name) for name in modes]
+    if unknown or not ways:
+        raise ValueError(
+            f"{folder} pools in a way that is unknown: {unknown[0] if unknown else pooling}. Known "
+            f"are {', '.join(POOLING_KEYS)}."
+        )
+    found = {"pooling": ways[0] if len(ways) == 1 else ways}
+    return found if pooling.get("include_prompt", True) else {**found, "include_prompt": False}
+
+
+def sentence_bert_config(folder):
+    """What sentence-transformers states of the Transformer module."""
+    file = folder / "sentence_bert_config.json"
+    return read_json(file) if file.is_file() else {}
 
 
 def load_tokenizer(folder):
@@ -77,8 +132,15 @@ def load_tokenizer(folder):
 
 
 def fitting_tokenizer(folder, model):
+    """The tokenizer of a folder, if the model has all its tokens.
+
+    Raises:
+        ValueError: it has not.
+    """
     tokenizer = load_tokenizer(folder)
     if tokenizer is not None:
+        if sentence_bert_config(folder).get("do_lower_case"):
+            _lowercase(tokenizer.engine)
         template = tokenizer.encode("", add_special_tokens=True)
         tokens = max(tokenizer.vocab_size, *(i + 1 for i in (*template, 0)))
         if tokens > model.vocab_size:
@@ -87,3 +149,14 @@ def fitting_tokenizer(folder, model):
                 "do not belong together."
             )
     return tokenizer
+
+
+def _lowercase(engine):
+    """Fold case before all else, as sentence-transformers does for ``do_lower_case``."""
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    normalizer = json.loads(engine.to_str())["normalizer"] or {}
+    parts = normalizer.get("normalizers", [normalizer])
+    if any(part.get("type") == "Lowercase" or part.get("lowercase") for part in parts):
+        return
+    engine.normalizer = Sequence([Lowercase(), *([engine.normalizer] if engine.normalizer else [])])

@@ -11,15 +11,18 @@ from keraslm import models
 from keraslm._files import replaced_folder
 from keraslm.interop.checkpoint import Checkpoint
 from keraslm.interop.configs import (
+    builder_of,
     check,
     family_of,
     head_of,
+    labels_of,
     our_fields,
     read_json,
     their_config,
     tokenizer_config,
 )
 from keraslm.interop.families import FAMILIES
+from keraslm.interop.folders import POOLING_KEYS
 from keraslm.models.loading import build_with_values, weights_of
 
 IGNORED = ("position_ids", "rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
@@ -30,13 +33,14 @@ def load_huggingface(folder, *, head="auto", dtype=None, progress=None):
 
     Args:
         folder: with ``config.json`` and ``model.safetensors``, or shards and their index.
-        head: of an encoder, as in `keraslm.models.BERT`; ``"auto"``: what ``architectures`` says.
+        head: as in `keraslm.models.BERT`, or of a decoder as in `keraslm.models.GPTEncoder` or
+            ``"lm"``, its language head; ``"auto"``: what ``architectures`` says.
         dtype: dtype policy of the model, such as ``"bfloat16"``; default float32.
         progress: whether to show on stderr how far it is; default: if that is a terminal and the
             model large.
 
     Returns:
-        a `keraslm.models.GPT` or `BERT`.
+        a `keraslm.models.GPT`, `GPTEncoder` or `BERT`.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -56,25 +60,28 @@ def load_huggingface(folder, *, head="auto", dtype=None, progress=None):
             f"{where} has {fields['num_layers']} blocks, but the weights are only "
             f"{len(checkpoint.names())} tensors."
         )
-    if family.builder == "BERT":
-        head = head_of(family, config, where) if head == "auto" else head
-        fields["head"] = None if head is None else head.partition("-")[0]
-        labels = config.get("id2label") or {"0": "", "1": ""}
-        check(isinstance(labels, dict), "id2label", labels, where)
-        classes = 2 if head == "token_classifier-span" else len(labels)
-        is_classifier = fields["head"] in ("classifier", "token_classifier")
-        fields["num_classes"] = classes if is_classifier else None
-        if head == "masked_lm" and not config.get("tie_word_embeddings", True):
-            raise ValueError(
-                f"{where} has tie_word_embeddings=False; a masked-LM head has the "
-                "table of the embedding here. head=None loads the model without its head."
-            )
-    else:
-        head = None
+    head = head_of(family, config, where) if head == "auto" else head
+    if head not in family.heads:
+        known = ", ".join(map(repr, family.heads))
+        raise ValueError(f"head must be 'auto' or one of {known}; received {head!r}.")
+    builder = builder_of(family, head)
+    if builder != "GPT":
+        fields["head"] = head
+    if head in ("classifier", "token_classifier"):
+        fields["num_classes"] = len(labels_of(config, where))
+    if builder == "GPTEncoder" and head == "classifier":
+        pad = {**family.defaults, **config}.get("pad_token_id")
+        check(pad is None or type(pad) is int, "pad_token_id", pad, where)
+        fields["pad_id"] = pad
+    if head == "masked_lm" and not config.get("tie_word_embeddings", True):
+        raise ValueError(
+            f"{where} has tie_word_embeddings=False; a masked-LM head has the "
+            "table of the embedding here. head=None loads the model without its head."
+        )
 
     def make():
         try:
-            return getattr(models, family.builder)(**fields, **family.options, dtype=dtype)
+            return getattr(models, builder)(**fields, **family.options, dtype=dtype)
         except ValueError as error:
             raise ValueError(f"{where} describes no model: {error}") from error
 
@@ -199,18 +206,20 @@ def _renamed(name, names):
 
 
 def save_huggingface(
-    model, folder, *, family=None, tokenizer=None, generation_config=None, labels=None, files=None
-):
+    model, folder, *, family=None, tokenizer=None, generation_config=None, labels=None,
+    problem_type=None, files=None,
+):  # fmt: skip
     """Save a model so that `transformers` loads it.
 
     Args:
-        model: a `keraslm.models.GPT` or `BERT` whose shape one of the families has.
+        model: a `keraslm.models.GPT`, `GPTEncoder` or `BERT` whose shape one of the families has.
         folder: replaced if it holds a checkpoint.
         family: a ``model_type``; default the one it was loaded as, or the first that has its
             shape.
         tokenizer: a `keraslm.tokenizers.Tokenizer` to put beside it.
         generation_config: a `keraslm.generation.GenerationConfig`, for the stop tokens.
         labels: names of the classes of a classifier.
+        problem_type: of a classifier, as in `keraslm.tasks.TextClassifier`.
         files: further JSON files: name → content.
 
     Returns:
@@ -226,15 +235,15 @@ def save_huggingface(
 
     folder = Path(folder)
     _check_target(folder)
-    head = getattr(model, "head", None)
-    kind, head = getattr(model, "huggingface_family", (None, head))
+    head = getattr(model, "head", "lm")
+    kind, _ = getattr(model, "huggingface_family", (None, head))
     kind = family or kind or _family_for(model)
     if kind not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}; received {kind!r}.")
     family = FAMILIES[kind]
     if not _fits(model, family):
         raise ValueError(f"family={kind!r} does not have the shape of this model.")
-    is_bare = family.builder == "BERT" and head in (None, "pooled")
+    is_bare = head in (None, "pooled")
     prefix = "" if is_bare else family.prefix
     weights = weights_of(model)
     tensors = {}
@@ -246,7 +255,8 @@ def save_huggingface(
         tensors[row.theirs] = np.ascontiguousarray(value)
     with replaced_folder(folder) as new:
         save_file(tensors, new / "model.safetensors", metadata={"format": "pt"})
-        files = {"config.json": their_config(model, kind, head, tokenizer, labels), **(files or {})}
+        config = their_config(model, kind, head, tokenizer, labels, problem_type)
+        files = {"config.json": config, **(files or {})}
         if tokenizer is not None:
             tokenizer.save(new / "tokenizer.json")
             files["tokenizer_config.json"] = tokenizer_config(model, tokenizer)
@@ -260,20 +270,38 @@ def save_huggingface(
     return folder
 
 
-def sentence_files(width, pooling, normalize, max_length):
-    """Files by which sentence-transformers knows what to do with hidden states."""
-    names = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
-    modes = {f"pooling_mode_{theirs}": ours == pooling for ours, theirs in names.items()}
+def sentence_files(width, pooling, normalize, max_length, prompts=None,
+                   default_prompt_name=None, include_prompt=True):  # fmt: skip
+    """Files by which sentence-transformers knows what to do with hidden states.
+
+    Args:
+        width: of a hidden state.
+        pooling: a name of `POOLING_KEYS`, or several.
+        normalize, max_length, prompts, default_prompt_name, include_prompt: as in
+            `keraslm.tasks.SentenceEncoder`.
+    """
+    ways = [pooling] if isinstance(pooling, str) else list(pooling)
     parts = [("", "Transformer"), ("1_Pooling", "Pooling")]
     parts += [("2_Normalize", "Normalize")] if normalize else []
-    return {
+    modes = {f"pooling_mode_{key}": ours in ways for ours, (key, _) in POOLING_KEYS.items()}
+    pools = {"word_embedding_dimension": width, **modes}
+    if ways != [way for way in POOLING_KEYS if way in ways]:  # an order that only version 6 can say
+        pools = {"embedding_dimension": width,
+                 "pooling_mode": [POOLING_KEYS[way][1] for way in ways]}  # fmt: skip
+    files = {
         "modules.json": [
             {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
             for i, (path, kind) in enumerate(parts)
         ],
-        "1_Pooling/config.json": {"word_embedding_dimension": width, **modes},
+        "1_Pooling/config.json": {**pools, "include_prompt": include_prompt},
         "sentence_bert_config.json": {"max_seq_length": max_length, "do_lower_case": False},
     }
+    if prompts:
+        files["config_sentence_transformers.json"] = {
+            "prompts": prompts,
+            "default_prompt_name": default_prompt_name,
+        }
+    return files
 
 
 def _check_target(folder):
@@ -295,8 +323,8 @@ def _family_for(model):
 
 
 def _fits(model, family):
-    head = getattr(model, "head", None)
-    if family.builder != type(model).__name__ or head not in family.heads:
+    head = getattr(model, "head", "lm")
+    if builder_of(family, head) != type(model).__name__ or head not in family.heads:
         return False
     has_pooler = any(path.startswith("pooler/") for path in weights_of(model))
     if has_pooler and any(getattr(model, k) != value for k, value in family.options.items()):

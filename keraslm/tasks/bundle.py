@@ -34,14 +34,7 @@ import keraslm
 print({call})
 ```
 """
-# Task → the name of an instance, and what the card does with it.
-TASKS = {
-    "TextGenerator": ("lm", 'lm.generate("Once upon a time", max_new_tokens=40)'),
-    "FillMask": ("fill", 'fill.predict("Paris is the [MASK] of France.")'),
-    "SentenceEncoder": ("encoder", 'encoder.similarity(["one text"], ["another"])'),
-    "TextClassifier": ("classifier", 'classifier.predict("a text")'),
-}
-MODELS = ("GPT", "BERT")
+MODELS = ("GPT", "BERT", "GPTEncoder")
 
 
 def check_tokenizer(task):
@@ -72,7 +65,7 @@ def write(lm, folder, card=None, dtype=None):
 
     check_tokenizer(lm)
     folder = Path(folder)
-    model, task = lm.model, classes.base_of(lm, TASKS)
+    model, task = lm.model, classes.base_of(lm)
     config = {
         "format_version": FORMAT_VERSION,
         "keraslm_version": __version__,
@@ -97,29 +90,28 @@ def write(lm, folder, card=None, dtype=None):
             type=type(model).__name__,
             parameters=model.count_params(),
             version=__version__,
-            task=TASKS[task][0],
-            call=TASKS[task][1],
+            task=lm.example.partition(".")[0],
+            call=lm.example,
         )
         (new / "README.md").write_text(card, encoding="utf-8")
     return folder
 
 
-def read(folder, dtype=None):
+def read(folder, config, dtype=None):
     """Read a bundle.
 
     Args:
         folder: its ``Path``.
+        config: from `read_config`.
         dtype: dtype policy of the model; default, as saved.
 
     Returns:
-        the name of the task, the model, the `Tokenizer`, and the task's settings as a dict (of a
-        `TextGenerator` its `GenerationConfig`, as ``generation_config``).
+        the model, the `Tokenizer`, and the task's settings as a dict (of a `TextGenerator` its
+        `GenerationConfig`, as ``generation_config``).
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a file is corrupt, or was written by a newer keraslm.
+        ValueError: a file is corrupt.
     """
-    config = read_config(folder)
     task, kind = config["task"], config["model"]["class"]
     fields = dict(config["model"]["config"])
     if dtype is not None:
@@ -140,7 +132,7 @@ def read(folder, dtype=None):
             settings = {"generation_config": GenerationConfig().replace(**_read_json(file))}
         except (ArithmeticError, TypeError, ValueError) as error:
             raise ValueError(f"{file} is damaged: {error}") from error
-    return task, model, Tokenizer.load(folder), settings
+    return model, Tokenizer.load(folder), settings
 
 
 def read_config(folder):
@@ -173,12 +165,16 @@ def read_config(folder):
                 f"{folder} is of the class {name!r}, which nobody has registered. Import the "
                 "module that defines it first."
             )
-    if task not in list(TASKS) or (kind not in MODELS and ">" not in str(kind)):
-        raise ValueError(
-            f"{folder} holds a {task} with a {kind}, which this keraslm does not "
-            "know. Upgrade keraslm."
-        )
+    if kind not in MODELS and ">" not in str(kind):
+        raise unknown(folder, task, kind)
     return config
+
+
+def unknown(folder, task, kind):
+    """The error of a bundle with a task or a model that there is not."""
+    return ValueError(
+        f"{folder} holds a {task} with a {kind}, which this keraslm does not know. Upgrade keraslm."
+    )
 
 
 def _recipe(file, fields):

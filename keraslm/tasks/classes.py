@@ -40,12 +40,19 @@ def registered_name(instance):
     return name
 
 
-def base_of(task, known):
-    """Name of the first known task that a task's class is or comes from."""
+def base_of(task):
+    """Name of keraslm's own task that a task's class is or comes from.
+
+    Raises:
+        ValueError: there is none.
+    """
     for cls in type(task).__mro__:
-        if cls.__name__ in known and cls.__module__.startswith("keraslm."):
+        if cls.__module__.startswith("keraslm.tasks.") and cls.__name__ != "Task":
             return cls.__name__
-    raise ValueError(f"A bundle holds one of {', '.join(known)}; received a {type(task).__name__}.")
+    raise ValueError(
+        f"A bundle holds one of the tasks of keraslm.tasks, or one that comes from it; received a "
+        f"{type(task).__name__}."
+    )
 
 
 def find(name, known=()):

@@ -114,16 +114,15 @@ def _bundle(folder):
 def _huggingface(folder):
     from keraslm import models
     from keraslm.interop.configs import family_of, head_of, our_fields, read_json
+    from keraslm.tasks.table import TASK_OF_HEAD
 
     where = folder / "config.json"
     config = read_json(where)
     family = family_of(config, where)
     shape = getattr(models, family.builder).make_config(**our_fields(family, config, where))
-    tasks = {"masked_lm": "FillMask", "classifier": "TextClassifier", None: "SentenceEncoder"}
-    task = "TextGenerator"
-    if family.builder == "BERT":
-        is_sentences = (folder / "modules.json").is_file()
-        task = tasks.get(None if is_sentences else head_of(family, config, where))
+    is_sentences = (folder / "modules.json").is_file()
+    task = TASK_OF_HEAD.get(None if is_sentences else head_of(family, config, where))
+    task = task and task.__name__
     return f"Hugging Face ({config['model_type']})", task, shape
 
 

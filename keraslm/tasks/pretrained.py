@@ -1,6 +1,6 @@
 """The third door: something on disk, or on Hugging Face's hub."""
 
-from keraslm.interop.configs import read_json
+from keraslm.interop.configs import family_of, head_of, labels_of, read_json
 from keraslm.interop.folders import (
     fitting_tokenizer,
     generation_config_of,
@@ -9,16 +9,18 @@ from keraslm.interop.folders import (
 )
 from keraslm.interop.hub import find
 from keraslm.interop.huggingface import load_huggingface
-from keraslm.tasks import bundle, classes, encoders
+from keraslm.tasks import bundle, classes
+from keraslm.tasks.sentence_encoder import SentenceEncoder
+from keraslm.tasks.table import TASK_OF_HEAD, TASKS
 from keraslm.tasks.text_generator import TextGenerator
 
 
 def from_pretrained(path, dtype=None, *, revision=None, offline=False):
     """Load a task, whose ``.model`` is the network.
 
-    What comes back fits what is there: a decoder gives a `TextGenerator`, an encoder with a
-    masked-LM head a `FillMask`, with a classifier head a `TextClassifier`, and without one a
-    `SentenceEncoder`.
+    What comes back fits the head that is there: a language head gives a `TextGenerator`, that of
+    a masked language model a `FillMask`, a classifier a `TextClassifier`, and no head a
+    `SentenceEncoder`, whether the blocks are an encoder's or a decoder's.
 
     Args:
         path: the folder of a bundle; ``"demo"``, the small model that is installed with keraslm,
@@ -43,10 +45,13 @@ def from_pretrained(path, dtype=None, *, revision=None, offline=False):
     folder = find(path, revision, offline)
     if is_huggingface(folder):
         return _from_hugging_face(folder, dtype)
-    name, model, tokenizer, settings = bundle.read(folder, dtype)
-    task = TextGenerator if name == "TextGenerator" else getattr(encoders, name)
-    if own := bundle.read_config(folder).get("task_class"):
+    config = bundle.read_config(folder)
+    if config["task"] not in TASKS:
+        raise bundle.unknown(folder, config["task"], config["model"]["class"])
+    task = TASKS[config["task"]]
+    if own := config.get("task_class"):
         task = classes.find(own)
+    model, tokenizer, settings = bundle.read(folder, config, dtype)
     try:
         return task(model, tokenizer, **settings)
     except TypeError as error:
@@ -56,22 +61,29 @@ def from_pretrained(path, dtype=None, *, revision=None, offline=False):
 
 
 def _from_hugging_face(folder, dtype):
+    where = folder / "config.json"
     pooling = pooling_of(folder)
+    config = read_json(where)
+    if not pooling:
+        family = family_of(config, where)
+        head = head_of(family, config, where)
+        if head not in TASK_OF_HEAD:
+            raise ValueError(
+                f"{where} has the architecture {family.heads[head][0]}, for which there is no "
+                f"task. Use keraslm.interop.load_huggingface(folder)."
+            )
     model = load_huggingface(folder, head=None if pooling else "auto", dtype=dtype)
     tokenizer = fitting_tokenizer(folder, model)
-    config = read_json(folder / "config.json")
-    if hasattr(model, "step"):
+    if pooling:
+        return SentenceEncoder(model, tokenizer, **pooling)
+    if head == "lm":
         return TextGenerator(model, tokenizer, generation_config_of(folder, config))
-    if model.head == "masked_lm":
-        return encoders.FillMask(model, tokenizer)
-    if model.head == "classifier":
-        kind = config.get("problem_type") or "single_label_classification"
-        if kind != "single_label_classification" or model.num_classes == 1:
-            raise ValueError(
-                f"{folder} is for {kind} with {model.num_classes} outputs; a TextClassifier gives "
-                "one of several classes. Use the logits: keraslm.interop.load_huggingface(folder)."
-            )
-        names = config.get("id2label") or {}
-        labels = [names.get(str(i), str(i)) for i in range(model.num_classes)]
-        return encoders.TextClassifier(model, tokenizer, labels)
-    return encoders.SentenceEncoder(model, tokenizer, **(pooling or {}))
+    settings = {}
+    if head == "classifier":
+        settings["problem_type"] = config.get("problem_type")
+    if head in ("classifier", "token_classifier"):
+        settings["labels"] = labels_of(config, where)
+    try:
+        return TASK_OF_HEAD[head](model, tokenizer, **settings)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error

@@ -77,6 +77,8 @@ def _cut(model, kept):
     """The model with the rows of the tokens that stay."""
     config = {**model.get_config(), "vocab_size": len(kept)}
     config.pop("embeddings_initializer", None)
+    if config.get("pad_id") is not None:
+        config["pad_id"] = kept.index(config["pad_id"]) if config["pad_id"] in kept else None
     old = weights_of(model)
 
     def read(path):

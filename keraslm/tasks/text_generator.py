@@ -46,6 +46,9 @@ class TextGenerator:
         >>> lm.save("saved_models/mine")
     """
 
+    heads = ("lm",)
+    example = 'lm.generate("Once upon a time", max_new_tokens=40)'  # on a model card
+
     def __init__(self, model, tokenizer, generation_config=None, *, jit_compile=False):
         self.generator = Generator(model, jit_compile=jit_compile)
         if tokenizer is not None and tokenizer.vocab_size > model.vocab_size:

@@ -12,10 +12,11 @@ import pytest
 import tokenizers
 
 from keraslm import export
+from keraslm.export.proof import TEXTS as TEXTS_OF_PROOF
 from keraslm.export.to_saved_model import verify as verify_saved_model
-from keraslm.export.to_saved_model.signatures import Encoder
 from keraslm.models import BERT, GPT, Transformer
 from keraslm.models.precision import in_float32
+from keraslm.tasks import SentenceEncoder
 from keraslm.tokenizers import Tokenizer
 
 # One process for all that needs a fresh one: TensorFlow takes seconds to import. Its optimizer,
@@ -309,21 +310,27 @@ def here(monkeypatch, load):
 
 
 @pytest.mark.parametrize("name", ["embed", "masked"])
-def test_verify_an_encoder(here, berts, folder, name):
-    model, tokenizer, options = berts[name]
-    encoder = Encoder(model, tokenizer, **options)
-    result = verify_saved_model.verify_saved_model(folder / name, encoder)
+def test_verify_a_bare_encoder(here, berts, folder, name):
+    model, _, _ = berts[name]
+    result = verify_saved_model.verify_saved_model(folder / name, model)
     assert result.passed and result.max_difference < 1e-4
-    assert result.tokens == result.prompts == (8 if name == "embed" else 4)
+    assert result.tokens == result.prompts == 4
     other = BERT.from_config(model.get_config())  # other weights
     assert not verify_saved_model.verify_saved_model(folder / name, other).passed
 
 
-def test_verify_notices_texts_cut_elsewhere(here, berts, folder):
+@pytest.mark.parametrize(
+    "change", [{"max_length": LENGTH - 1}, {"pooling": "cls"}, {"normalize": True}]
+)
+def test_verify_notices_another_answer(here, berts, folder, change):
     model, tokenizer, _ = berts["embed"]
-    encoder = Encoder(model, tokenizer, None, LENGTH - 1)
+    settings = {"max_length": LENGTH, "normalize": False, "pooling": "mean"}
+    encoder = SentenceEncoder(model, tokenizer, **settings)
     result = verify_saved_model.verify_saved_model(folder / "embed", encoder)
-    assert not result.passed and 0 < result.equal_tokens < 8
+    assert result.passed and result.equal_tokens == result.tokens == 2 * len(TEXTS_OF_PROOF)
+    encoder = SentenceEncoder(model, tokenizer, **{**settings, **change})
+    result = verify_saved_model.verify_saved_model(folder / "embed", encoder)
+    assert not result.passed and result.equal_tokens < result.tokens
 
 
 @pytest.mark.slow

@@ -13,42 +13,52 @@ from pathlib import Path
 import numpy as np
 
 from keraslm._files import replaced_file
+from keraslm.export import proof
 from keraslm.export.manifest import write_manifest
+from keraslm.export.proof import largest_difference
+from keraslm.export.to_mediapipe.answers import ModelAnswer, TaskAnswer
 from keraslm.export.to_mediapipe.text import reader_of
 from keraslm.export.to_tflite.verify import divergence, quantization_of
 from keraslm.export.verification import Verification
-from keraslm.litert.conversion import quiet, to_litert
+from keraslm.litert.conversion import quiet
 from keraslm.litert.flatbuffer import LiteRTFile
-from keraslm.litert.quantization import check_kind, quantize_file
-from keraslm.litert.rewriting import simplify
+from keraslm.litert.quantization import check_kind
 from keraslm.models.precision import in_float32
+from keraslm.tasks import SentenceEncoder, Task, TextClassifier
+from keraslm.tasks.bundle import check_tokenizer
 
 VOCABULARY, LABELS = "vocab.txt", "labels.txt"
-TEXTS = (
-    "This is a good film.",
-    "the plot, however, makes NO sense at all; I left after an hour",
-    "这部电影很好看。",
-    "",
-    "word " * 300,
-)
+# Of those for all proofs, the texts whose letters MediaPipe folds as our tokenizers do.
+TEXTS = tuple(text for text in proof.TEXTS if "Umlaut" not in text)
 
 
 def mediapipe(
-    model, path, *, tokenizer, labels=None, length=128, quantization=None, verify="quick", texts=()
+    task,
+    path,
+    *,
+    tokenizer=None,
+    labels=None,
+    length=None,
+    quantization=None,
+    verify="quick",
+    texts=(),
 ):
-    r"""Export a model that MediaPipe gives raw text.
+    r"""Export a task that MediaPipe gives raw text.
 
-    With labels the file is for MediaPipe's ``TextClassifier``, without for its ``TextEmbedder``.
+    The file is for MediaPipe's ``TextClassifier`` or its ``TextEmbedder``, and answers as the
+    task's own method does.
     Android: ``TextClassifier.createFromFile(context, name).classify(text)``; iOS:
     ``TextClassifier(modelPath: path).classify(text: text)``; ``embed`` of ``TextEmbedder`` alike.
 
     Args:
-        model: a `keraslm.models.BERT` with the head ``"classifier"``, ``"pooled"`` or ``None``
-            (then the mean over the real tokens is taken), or another ``keras.Model`` on int ids
-            ``(batch, seq)`` with an output ``(batch, classes)`` or ``(batch, width)``. A model on
-            a dict gets ``token_ids`` and, if it has them, ``padding_mask`` and ``token_types``.
+        task: a `keraslm.tasks.TextClassifier` or `keraslm.tasks.SentenceEncoder`. Or a bare model,
+            which needs ``tokenizer``: a `keraslm.models.BERT` with the head ``"classifier"``,
+            ``"pooled"`` or ``None`` (then the mean over the real tokens is taken), or another
+            ``keras.Model`` on int ids ``(batch, seq)`` with an output ``(batch, classes)`` or
+            ``(batch, width)``. A model on a dict gets ``token_ids`` and, if it has them,
+            ``padding_mask`` and ``token_types``.
         path: the ``.tflite`` file, or a folder for ``classifier.tflite`` or ``embedder.tflite``.
-        tokenizer: a `keraslm.tokenizers.Tokenizer`.
+        tokenizer: of a bare model, a `keraslm.tokenizers.Tokenizer`; a task has its own.
 
             WordPiece that folds case: the model gets ``[CLS] … [SEP]``. MediaPipe folds ASCII
             letters only, keeps accents and control characters, knows ASCII white space only (not
@@ -59,10 +69,12 @@ def mediapipe(
             Words: the model gets the words alone. The text must not begin with white space. If
             the tokenizer folds case, MediaPipe knows each word in small letters, Capitalized and
             in CAPITALS, without accents; or fold the text: NFD, ``\p{M}`` out, small letters.
-        labels: names of the classes; makes a classifier. An output of softmax or sigmoid, or one
-            that sums to one, is taken as it is; logits, such as BERT's, get a softmax. One output
-            with two labels is the probability of the second.
-        length: tokens of a text, ``[CLS]`` and ``[SEP]`` included; longer ones are cut.
+        labels: of a bare model, names of the classes; makes a classifier. An output of softmax or
+            sigmoid, or one that sums to one, is taken as it is; logits, such as BERT's, get a
+            softmax. One output with two labels is the probability of the second.
+        length: tokens of a text, ``[CLS]`` and ``[SEP]`` included; longer ones are cut. Default
+            the task's ``max_length``, or 128 for a bare model; the file takes time for all of them
+            whatever the text, so give what your texts need.
         quantization: as in `keraslm.export.tflite`.
         verify: ``"quick"`` compares the file in MediaPipe with Keras; ``False`` does not.
         texts: more strings to compare: your own show whether MediaPipe reads them as Keras does.
@@ -72,26 +84,53 @@ def mediapipe(
 
     Raises:
         ImportError: mediapipe is not installed.
-        ValueError: a tokenizer that MediaPipe cannot follow, a model that it cannot run, or
-            labels that do not fit.
+        ValueError: a task or tokenizer that MediaPipe cannot follow, a model that it cannot run,
+            or labels that do not fit.
         RuntimeError: MediaPipe does not answer what Keras answers. The file is not left behind.
 
     Example:
-        >>> path = keraslm.export.mediapipe(bert, "saved_models/mood", tokenizer=tokenizer,
-        ...                                 labels=["bad", "good"])
+        >>> path = keraslm.export.mediapipe(classifier, "saved_models/mood", length=128)
     """
     check_kind(quantization)
-    reader = reader_of(tokenizer, _checked_length(model, length))
-    answer = _Answer(in_float32(model), reader, _checked_labels(labels))
+    if isinstance(task, Task):
+        answer = _of_task(task, tokenizer, labels, length)
+    else:
+        length = 128 if length is None else length
+        reader = reader_of(tokenizer, _checked_length(task, length))
+        answer = ModelAnswer(in_float32(task), reader, _checked_labels(labels), TEXTS)
     path = Path(path)
     if path.suffix != ".tflite":
-        path = path / ("embedder.tflite" if labels is None else "classifier.tflite")
-    content = _with_metadata(answer.convert(quantization), reader, answer.labels)
+        path = path / ("embedder.tflite" if answer.labels is None else "classifier.tflite")
+    content = _with_metadata(answer.convert(quantization), answer.reader, answer.labels)
     with replaced_file(path) as new:
         new.write_bytes(content)
         result = _prove(new, answer, (*TEXTS, *texts), path) if verify else None
     write_manifest(path, result)
     return path
+
+
+def _of_task(task, tokenizer, labels, length):
+    if not isinstance(task, (TextClassifier, SentenceEncoder)):
+        raise ValueError(
+            "MediaPipe runs a TextClassifier or a SentenceEncoder; received a "
+            f"{type(task).__name__}. Use keraslm.export.tflite or keraslm.export.saved_model."
+        )
+    if tokenizer is not None or labels is not None:
+        raise ValueError(
+            f"tokenizer and labels are for a bare model; a {type(task).__name__} has its own. "
+            "Leave them out."
+        )
+    check_tokenizer(task)
+    length = task.max_length if length is None else length
+    if not 3 <= length <= task.max_length:
+        raise ValueError(
+            f"length must be from 3 to max_length={task.max_length}; received {length}."
+        )
+    reader = reader_of(task.tokenizer, length)
+    settings = {**task.settings, "max_length": length}
+    if isinstance(task, TextClassifier):
+        settings["labels"] = _checked_labels(task.labels)
+    return TaskAnswer(type(task)(in_float32(task.model), task.tokenizer, **settings), reader)
 
 
 def _checked_length(model, length):
@@ -111,109 +150,6 @@ def _checked_labels(labels):
     if isinstance(labels, str) or not all(one_line) or len(set(labels)) < len(labels):
         raise ValueError(f"labels must be different strings of one line; received {labels!r}.")
     return list(labels)
-
-
-# === What MediaPipe makes of a text ===
-
-
-class _Answer:
-    """The model on what MediaPipe reads: probabilities, or a vector."""
-
-    def __init__(self, model, reader, labels):
-        self.model, self.reader, self.labels = model, reader, labels
-        structure = getattr(model, "_inputs_struct", None)
-        self.names = tuple(structure) if isinstance(structure, dict) else None
-        if len(getattr(model, "inputs", None) or [0]) > 1 and "token_ids" not in (self.names or ()):
-            raise ValueError("model must take one array of ids, or a dict with token_ids.")
-        self.pools = labels is None and getattr(model, "head", None) is None
-        self.finish = None
-        samples = np.array([self(text) for text in TEXTS])
-        if samples.ndim != 2:
-            raise ValueError(
-                "model must give one row a text, (batch, width); received "
-                f"{samples.shape[1:]} for one text. Give BERT a head, or pool the sequence."
-            )
-        if labels is None:
-            return
-        self.finish = _to_probabilities(model, samples, len(labels))
-        width = len(self(TEXTS[0]))
-        if len(labels) != width:
-            raise ValueError(
-                f"labels has {len(labels)} names; the model gives {width} classes. Name each."
-            )
-
-    def __call__(self, text):
-        """float32 ``(width,)``."""
-        import keras
-
-        return keras.ops.convert_to_numpy(self.run(**self.reader(text)))[0]
-
-    def run(self, **inputs):
-        """The answer to what MediaPipe puts in, as a tensor."""
-        from keras import ops
-
-        inputs = {name: ops.convert_to_tensor(x) for name, x in inputs.items()}
-        ids, mask = self.reader.for_model(**inputs)
-        if self.names is None:
-            y = self.model(ids, training=False)
-        else:
-            real, types = ops.cast(mask, "bool"), ops.zeros_like(ids)
-            given = {"token_ids": ids, "padding_mask": real, "token_types": types}
-            y = self.model({k: given[k] for k in given if k in self.names}, training=False)
-        y = ops.cast(y, "float32")
-        if self.pools and len(y.shape) == 3:  # hidden states: the mean over the real tokens
-            real = ops.expand_dims(ops.cast(mask, y.dtype), -1)
-            y = ops.sum(y * real, axis=1) / ops.maximum(ops.sum(real, axis=1), 1.0)
-        return self.finish(y) if self.finish else y
-
-    def convert(self, quantization):
-        """The bytes of the file, without metadata."""
-        import tensorflow as tf
-
-        def run(**inputs):
-            return {"output": self.run(**inputs)}
-
-        shape = (1, self.reader.length)
-        spec = {name: tf.TensorSpec(shape, tf.int32, name) for name in self.reader.inputs}
-        function = tf.function(run, autograph=False).get_concrete_function(**spec)
-        file = LiteRTFile(to_litert(self.model.weights, {"serving_default": function}))
-        if len(file.model.subgraphs) > 1:
-            raise ValueError(
-                "The model has a loop, which MediaPipe does not run in a text model. Build "
-                "recurrent layers with unroll=True."
-            )
-        simplify(file)
-        if quantization is not None:
-            quantize_file(file, quantization)
-        return file.to_bytes()
-
-
-def _to_probabilities(model, samples, num_labels):
-    """The function from outputs ``(batch, width)`` to probabilities; ``None`` if they are."""
-    from keras import activations, ops
-
-    last = _last_activation(model)
-    if samples.shape[1] == 1 and num_labels == 2:
-        second = (lambda y: y) if last is activations.sigmoid else ops.sigmoid
-        return lambda y: ops.concatenate([1 - second(y), second(y)], axis=1)
-    is_probable = (samples >= 0).all() and np.allclose(samples.sum(axis=1), 1, atol=1e-3)
-    if is_probable or last in (activations.softmax, activations.sigmoid):
-        return None
-    return ops.softmax
-
-
-def _last_activation(model):
-    """Activation of the last layer, if there is one to be seen."""
-    import keras
-
-    if not getattr(model, "outputs", None):
-        return None
-    layer = model.outputs[0]._keras_history.operation
-    if isinstance(layer, keras.Model):
-        return _last_activation(layer)
-    if isinstance(layer, keras.layers.Softmax):
-        return keras.activations.softmax
-    return getattr(layer, "activation", None)
 
 
 # === Metadata ===
@@ -277,9 +213,8 @@ def _prove(path, answer, texts, name):
     with quiet():
         found = _ask(path, texts, answer.labels)
     differences, equal, kl = [], 0, []
-    for text, theirs in zip(texts, found, strict=True):
-        ours = answer(text)
-        differences.append(float(np.abs(ours - theirs).max()))
+    for ours, theirs in zip(answer(texts), found, strict=True):
+        differences.append(largest_difference(theirs, ours))
         equal += int(np.argmax(ours) == np.argmax(theirs))
         if answer.labels is not None:
             ours, theirs = np.log(ours + 1e-9), np.log(theirs + 1e-9)

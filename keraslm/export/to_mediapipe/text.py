@@ -41,6 +41,7 @@ class WordPieces:
     """MediaPipe's BERT tokenizer: ids, mask and segment ids of ``[CLS] … [SEP]``."""
 
     inputs, options = ("ids", "mask", "segment_ids"), "BertTokenizerOptions"
+    added = ("[CLS]",), ("[SEP]",)  # before and after a text
 
     # Texts that MediaPipe reads alike, and what a tokenizer does that does not.
     ALIKE = (
@@ -105,6 +106,7 @@ class Words:
     """MediaPipe's regular expression: ids alone."""
 
     inputs, options = ("ids",), "RegexTokenizerOptions"
+    added = (), ()
 
     # What our pre-tokenizer splits a text into, in the syntax of RE2, ...
     CIRCLED = r"\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189}"
@@ -133,10 +135,14 @@ class Words:
         return {"ids": np.array([ids + padding], "int32")}
 
     def for_model(self, ids):
-        """Ids and mask."""
+        """Ids and mask; an empty text is one token, as in `keraslm.tasks.Task`."""
         from keras import ops
 
-        return ids, ops.cast(ops.not_equal(ids, self.tokenizer.pad_id), "int32")
+        real = ops.cast(ops.not_equal(ids, self.tokenizer.pad_id), "int32")
+        # Arithmetic: MediaPipe lacks some operations on truth values, and ends without a word.
+        first = np.array([[1] + [0] * (self.length - 1)], "int32")
+        fill = first * (1 - ops.minimum(ops.sum(real, axis=1, keepdims=True), 1))
+        return ids + fill * ((self.tokenizer.bos_id or 0) - ids), real + fill
 
     def vocabulary(self):
         """Lines of a word and its id, in each spelling that the tokenizer reads as this word."""

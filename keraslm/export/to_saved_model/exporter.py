@@ -5,11 +5,14 @@ from pathlib import Path
 from keraslm._files import replaced_folder
 from keraslm._version import __version__
 from keraslm.export.manifest import write_manifest
-from keraslm.export.proof import prove
+from keraslm.export.proof import in_float32_task, prove
 from keraslm.export.to_saved_model.verify import verify_saved_model
 from keraslm.generation.cache import is_step_model
 from keraslm.litert.conversion import quiet
+from keraslm.models import BERT, GPTEncoder
 from keraslm.models.precision import in_float32
+from keraslm.tasks import Task, TextGenerator
+from keraslm.tasks.table import task_for
 
 # What a SavedModel's folder holds; a folder with anything else is not replaced.
 OWN_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "README.md"}
@@ -46,6 +49,12 @@ print(result["label"].numpy(), result["probabilities"].numpy())""",
 ids = tf.constant([[1, 2, 3]])
 result = run({inputs})
 print(result["logits"].shape)""",
+    # Of every other task.
+    "text": """\
+print(run(text=tf.constant(["One sentence."])))""",
+    "ids": """\
+ids = tf.constant([[1, 2, 3]])
+print(run({inputs}))""",
 }
 
 
@@ -56,19 +65,23 @@ def saved_model(model, path, *, tokenizer=None, labels=None, length=None, verify
 
     * of a decoder ``serving_default``, ``generate`` and ``score`` on text, ``generate_ids`` and
       ``logits`` on token ids;
-    * of a `keraslm.models.BERT` with ``head=None`` or ``"pooled"`` ``embed`` on text and
-      ``embed_ids``, with ``"classifier"`` ``classify`` and ``classify_ids``; with any other head
-      ``logits``, on token ids.
+    * of a `keraslm.tasks.SentenceEncoder` ``embed`` on text and ``embed_ids``, of a
+      `keraslm.tasks.TextClassifier` ``classify`` and ``classify_ids``, and so on: what the task
+      computes, and the names of classes as ``label``;
+    * of a bare `keraslm.models.BERT` with ``head=None`` or ``"pooled"`` those of a
+      `keraslm.tasks.SentenceEncoder` with ``pooling="mean", normalize=False``, with
+      ``"classifier"`` those of a `keraslm.tasks.TextClassifier`; with any other head ``logits``,
+      on token ids.
 
     Args:
-        model: a `keraslm.tasks.TextGenerator`, a model with ``init_cache`` and ``step``, or a
-            `keraslm.models.BERT`.
+        model: a task, a model with ``init_cache`` and ``step``, or a `keraslm.models.BERT`.
         path: the folder, replaced if it holds a SavedModel. A bundle's own folder gets
             ``saved_model/``.
         tokenizer: the `keraslm.tokenizers.Tokenizer` of a model; a task has its own.
-        labels: for ``head="classifier"``: the name of each class; default ``"0"``, ``"1"``, …
-        length: for an encoder: texts are cut to so many tokens, the special ones included;
-            default the model's ``max_length``.
+        labels: of a model with ``head="classifier"``: the name of each class; default ``"0"``,
+            ``"1"``, …
+        length: of an encoder that is a model: texts are cut to so many tokens, the special ones
+            included; default the model's ``max_length``.
         verify: ``"quick"`` loads it in a fresh process and compares it with Keras; ``False``
             does not.
 
@@ -94,7 +107,7 @@ def saved_model(model, path, *, tokenizer=None, labels=None, length=None, verify
     endpoints = _endpoints(task)
     module = tf.Module()
     # TensorFlow saves only variables that the object holds.
-    module.weights = [w.value for w in task.model.weights]
+    module.weights = [w.value for w in getattr(task, "model", task).weights]
     functions = {name: endpoint.function for name, endpoint in endpoints.items()}
     with replaced_folder(path) as new:
         with quiet():
@@ -118,10 +131,7 @@ def _check_folder(path):
 
 
 def _task(model, tokenizer, labels, length):
-    """A `TextGenerator` or an `Encoder`, in float32; raises unless the arguments fit."""
-    from keraslm.models import BERT
-    from keraslm.tasks import TextGenerator
-
+    """A task or an encoder, in float32; raises unless the arguments fit."""
     task, model = model, getattr(model, "model", model)
     if tokenizer is not None and getattr(task, "tokenizer", tokenizer) is not tokenizer:
         raise ValueError(
@@ -138,9 +148,17 @@ def _task(model, tokenizer, labels, length):
         if isinstance(task, TextGenerator) and in_float32(model) is model:
             return task
         return TextGenerator(in_float32(model), tokenizer, getattr(task, "generation_config", None))
-    if not isinstance(model, BERT):
+    if isinstance(task, Task):
+        if labels is not None or length is not None:
+            raise ValueError(
+                f"labels and length are for a bare model; a {type(task).__name__} has its own "
+                "labels and max_length. Leave them out."
+            )
+        _check_tokenizer(tokenizer, model)
+        return in_float32_task(task)
+    if not isinstance(model, (BERT, GPTEncoder)):
         raise ValueError(
-            "model must be a keraslm.tasks.TextGenerator, a model with init_cache and step, or a "
+            "model must be a task of keraslm.tasks, a model with init_cache and step, or a "
             f"keraslm.models.BERT; received {type(model).__name__}. For any other keras.Model "
             "use keraslm.export.tflite, or model.export(path)."
         )
@@ -148,16 +166,15 @@ def _task(model, tokenizer, labels, length):
 
 
 def _encoder(model, tokenizer, labels, length):
-    from keraslm.export.to_saved_model.signatures import Encoder, is_on_text
-
+    """The task of a bare encoder, or the encoder itself if it has another head."""
     if labels is not None and model.head != "classifier":
         raise ValueError(
             f"labels are for head='classifier'; received a BERT with head={model.head!r}."
         )
-    if not is_on_text(model):
+    if model.head not in (None, "pooled", "classifier"):
         if length is not None:
             raise ValueError(f"length is for text, which head={model.head!r} does not take.")
-        return Encoder(model)
+        return model
     _check_tokenizer(tokenizer, model)
     if labels is not None:
         strings = not isinstance(labels, str) and all(isinstance(x, str) for x in labels)
@@ -166,14 +183,13 @@ def _encoder(model, tokenizer, labels, length):
                 f"labels must be {model.num_classes} strings, one for each class; received "
                 f"{labels!r}."
             )
-    length = model.max_length if length is None else length
     least = 1 + sum(map(len, tokenizer.added_tokens()))
-    if not isinstance(length, int) or not least <= length <= model.max_length:
+    if length is not None and not (isinstance(length, int) and least <= length <= model.max_length):
         raise ValueError(
             f"length must be a whole number from {least} to the model's max_length="
             f"{model.max_length}; received {length!r}."
         )
-    return Encoder(model, tokenizer, labels, length)
+    return task_for(model, tokenizer, labels, length)
 
 
 def _check_tokenizer(tokenizer, model):
@@ -192,7 +208,7 @@ def _check_tokenizer(tokenizer, model):
 def _endpoints(task):
     from keraslm.export.to_saved_model import signatures
 
-    if is_step_model(task.model):
+    if is_step_model(getattr(task, "model", task)):
         return signatures.decoder_endpoints(task)
     return signatures.encoder_endpoints(task)
 
@@ -201,17 +217,19 @@ def _endpoints(task):
 
 
 def _readme(task, endpoints, name):
-    kind = next(key for key in SNIPPETS if key in endpoints)
-    whats = {"generate": "A text generator", "embed": "A text encoder", "classify": "A classifier"}
-    given = {"token_ids": "ids", "padding_mask": "ids > 0", "token_types": "tf.zeros_like(ids)"}
+    names = list(endpoints)
+    kind = next((key for key in SNIPPETS if key in endpoints), None)
+    given = {"token_ids": "ids", "padding_mask": "ids > 0"}
     spec = endpoints["serving_default"].function.structured_input_signature[1]
-    inputs = ", ".join(f"{key}={given[key]}" for key in spec if key in given)
+    inputs = ", ".join(f"{key}={given.get(key, 'tf.zeros_like(ids)')}" for key in spec)
+    snippet = SNIPPETS[kind or ("ids" if "token_ids" in spec else "text")]
     rows = [f"| `{key}` | {e.inputs} | {e.outputs} |" for key, e in endpoints.items()]
+    on_text = getattr(task, "tokenizer", None) and "text" in spec
     return README.format(
-        what=whats.get(kind, f"A BERT with the head {getattr(task.model, 'head', None)}"),
+        what=f"A {type(task).__name__}" if kind != "logits" else f"A BERT with head={task.head!r}",
         version=__version__,
-        tokenizer=" and tokenizer" if task.tokenizer else "",
+        tokenizer=" and tokenizer" if on_text else "",
         rows="\n".join(rows),
         name=name,
-        snippet=SNIPPETS[kind].format(inputs=inputs) if inputs else SNIPPETS[kind],
+        snippet=snippet.format(inputs=inputs, name=names[-1]),
     )

@@ -1,7 +1,7 @@
 """What a SavedModel can be asked, on text and on token ids beside it.
 
-A decoder generates and scores. An encoder embeds (`BERT` without a head or with the pooled one)
-or classifies; every other head gives its logits, from token ids only.
+A decoder generates and scores. Of every other task, ``compute`` is traced, on token ids and, where
+the task is about one text, on text; a bare model with another head gives its logits.
 """
 
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from keraslm.export.to_tflite.signatures import NOT_EXPORTED
 from keraslm.generation.cache import init_cache
 from keraslm.generation.processors import ORDER
 from keraslm.generation.random import resolve_seed
+from keraslm.tasks import Task
 
 TEXT = tf.TensorSpec((None,), tf.string, "text")
 IDS = tf.TensorSpec((None, None), tf.int32, "token_ids")
@@ -33,22 +34,6 @@ class Endpoint(NamedTuple):
     outputs: str
 
 
-class Encoder(NamedTuple):
-    """An encoder, with what its endpoints on text need.
-
-    Args:
-        model: a `keraslm.models.BERT` in float32.
-        tokenizer: a `keraslm.tokenizers.Tokenizer`.
-        labels: names of the classes; default their numbers.
-        length: most tokens of a text, the special ones included.
-    """
-
-    model: Any
-    tokenizer: Any = None
-    labels: list[str] | None = None
-    length: int | None = None
-
-
 # Words for the README.
 _TEXT = "`text` string (batch,)"
 _IDS = "`token_ids` int32 (batch, seq)"
@@ -60,6 +45,8 @@ _OTHER_INPUTS = {
     "padding_mask": "`padding_mask` bool (batch, seq), True for real tokens; padding is on the "
     "right",
     "token_types": "`token_types` int32 (batch, seq), 0 for a first text, 1 for a second",
+    "context_mask": "`context_mask` int32 (batch, seq), 1 for [CLS] and the tokens of the context",
+    "pooling_mask": "`pooling_mask` int32 (batch, seq), 1 for the tokens that are pooled",
 }
 
 
@@ -208,75 +195,81 @@ def _after(start, rows):
 # === Encoders ===
 
 
-def encoder_endpoints(encoder):
-    """The endpoints of an `Encoder`.
+def encoder_endpoints(task):
+    """The endpoints of a task, or of a bare encoder.
+
+    Args:
+        task: a `keraslm.tasks.Task` in float32, or a `keraslm.models.BERT`.
 
     Returns:
-        `Endpoint` by name: ``embed`` and ``embed_ids``, or ``classify`` and ``classify_ids``, or
-        ``logits``; ``serving_default`` is the first of them.
+        `Endpoint` by name: that of the task on text, and with ``_ids`` on token ids; of a model
+        ``logits`` on token ids. ``serving_default`` is the first of them.
     """
-    model = encoder.model
-    name, answer, outputs = _answer(model, encoder.labels)
-    types = {key: tf.int32 for key in model.input_names if key not in NOT_EXPORTED}
-    types["padding_mask"] = tf.bool
-    specs = {key: tf.TensorSpec((None, None), dtype, key) for key, dtype in types.items()}
-
-    def on_ids(**inputs):
-        inputs["token_ids"] = checked_ids(inputs["token_ids"], model)
-        y = tf.cast(model(inputs, training=False), tf.float32)
-        return answer(y, inputs["padding_mask"])
-
-    words = "; ".join([_IDS, *(_OTHER_INPUTS[key] for key in specs if key in _OTHER_INPUTS)])
-    ids = Endpoint(_traced(on_ids, **specs), words, outputs)
-    if name == "logits":
-        return {"serving_default": ids, "logits": ids}
-    encode = _special_encoder(encoder.tokenizer, encoder.length)
+    if not isinstance(task, Task):
+        logits = _on_ids(task, lambda **inputs: {"logits": _logits(task, inputs)})
+        return {"serving_default": logits, "logits": logits}
+    ids = _on_ids(task.model, lambda **inputs: _named(task, task.compute(**inputs)), task)
+    name = task.endpoint
+    if task.is_on_pairs:
+        return {"serving_default": ids, f"{name}_ids": ids}
+    encode = _special_encoder(task.tokenizer, task.max_length)
+    prompt = getattr(task, "prompt", "")
+    skipped = task.prompt_length(prompt) if prompt else 0
 
     def on_text(text):
-        token_ids, padding_mask = encode(text)
-        zeros = {key: tf.zeros_like(token_ids) for key in specs}
-        given = {"token_ids": token_ids, "padding_mask": padding_mask}
-        return ids.function(**{**zeros, **given})
+        token_ids, padding_mask = encode(tf.strings.join([prompt, text]) if prompt else text)
+        given = {name: tf.zeros_like(token_ids) for name in task.input_spec}
+        given.update(token_ids=token_ids, padding_mask=padding_mask)
+        if "pooling_mask" in given:
+            later = tf.range(tf.shape(token_ids)[1]) >= skipped
+            given["pooling_mask"] = tf.cast(padding_mask & later, tf.int32)
+        outputs = dict(ids.function(**given))
+        if len(next(iter(outputs.values())).shape) > 2:  # one a token: say which
+            outputs.update(token_ids=token_ids, padding_mask=padding_mask)
+        return outputs
 
-    text = Endpoint(_traced(on_text, text=TEXT), _TEXT, outputs)
+    text = _traced(on_text, text=TEXT)
+    text = Endpoint(text, _TEXT, _in_words(text))
     return {"serving_default": text, name: text, f"{name}_ids": ids}
 
 
-def is_on_text(model):
-    """Whether an encoder has an endpoint on text."""
-    return model.head in (None, "pooled", "classifier")
+def _on_ids(model, function, task=None):
+    """The endpoint on token ids; ``padding_mask`` is a bool there."""
+    names = task.input_spec if task else [n for n in model.input_names if n not in NOT_EXPORTED]
+    types = {name: tf.bool if name == "padding_mask" else tf.int32 for name in names}
+    specs = {name: tf.TensorSpec((None, None), dtype, name) for name, dtype in types.items()}
+
+    def on_ids(**inputs):
+        inputs["token_ids"] = checked_ids(inputs["token_ids"], model)
+        return function(**inputs)
+
+    traced = _traced(on_ids, **specs)
+    words = "; ".join([_IDS, *(_OTHER_INPUTS[key] for key in specs if key in _OTHER_INPUTS)])
+    return Endpoint(traced, words, _in_words(traced))
 
 
-def _answer(model, labels):
-    """Name of the endpoint, what it makes of the model's output, and that in words."""
-    width = model.transformer_config.d_model
-    if model.head is None:
-        return "embed", _mean, f"`embedding` float32 (batch, {width}): mean over the real tokens"
-    if model.head == "pooled":
-        words = f"`embedding` float32 (batch, {width}): the pooled first token"
-        return "embed", lambda y, mask: {"embedding": y}, words
-    if model.head == "classifier":
-        names = tf.constant(labels or [str(i) for i in range(model.num_classes)])
-
-        def classes(y, mask):
-            label = tf.gather(names, tf.argmax(y, axis=-1))
-            return {"probabilities": tf.nn.softmax(y), "label": label}
-
-        words = (
-            f"`probabilities` float32 (batch, {model.num_classes}); `label` string (batch,), the "
-            "likeliest class"
-        )
-        return "classify", classes, words
-    last = model.outputs[0].shape[-1]
-    shape = f"(batch, {last})" if model.head == "next_sentence" else f"(batch, seq, {last})"
-    return "logits", lambda y, mask: {"logits": y}, f"`logits` float32 {shape}"
+def _logits(model, inputs):
+    return tf.cast(model(inputs, training=False), tf.float32)
 
 
-def _mean(hidden, mask):
-    """Mean of hidden states ``(batch, seq, d_model)`` over the tokens that are real."""
-    real = tf.cast(mask, tf.float32)[..., tf.newaxis]
-    count = tf.maximum(tf.reduce_sum(real, axis=1), 1.0)
-    return {"embedding": tf.reduce_sum(hidden * real, axis=1) / count}
+def _named(task, outputs):
+    """The tensors of a task, and the label of the likeliest class."""
+    if "probabilities" in outputs and hasattr(task, "labels"):
+        best = tf.argmax(outputs["probabilities"], axis=-1)
+        return {**outputs, "label": tf.gather(tf.constant(task.labels), best)}
+    return outputs
+
+
+def _in_words(function):
+    """``label`` string (batch,), and so on."""
+    axes = ("batch", "seq")
+
+    def shape(tensor):
+        sizes = [axes[i] if n is None else str(n) for i, n in enumerate(tensor.shape)]
+        return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+
+    outputs = function.structured_outputs.items()
+    return "; ".join(f"`{name}` {value.dtype.name} {shape(value)}" for name, value in outputs)
 
 
 def _special_encoder(tokenizer, length):

@@ -6,15 +6,21 @@ import sys
 
 import keras
 import numpy as np
-import tokenizers
 
-from keraslm.export.proof import NEW_TOKENS, written_prompts
-from keraslm.export.to_saved_model.signatures import Encoder
+from keraslm.export.proof import (
+    NEW_TOKENS,
+    TEXTS,
+    compare,
+    in_float32_task,
+    largest_difference,
+    written_prompts,
+)
 from keraslm.export.to_tflite.signatures import NOT_EXPORTED
 from keraslm.export.verification import Verification
 from keraslm.generation.cache import is_step_model
 from keraslm.models.precision import in_float32
-from keraslm.tasks import TextGenerator
+from keraslm.tasks import Task, TextGenerator
+from keraslm.tasks.table import task_for
 
 LARGEST_DIFFERENCE = 1e-4
 LENGTHS = (2, 9, 30)  # in tokens, of the inputs for an encoder
@@ -40,12 +46,17 @@ def verify_saved_model(path, task, mode="quick", texts=None) -> Verification:
 
     Args:
         path: the folder.
-        task: a `keraslm.tasks.TextGenerator`; or a `keraslm.models.BERT`, of which only the
-            endpoint on token ids is compared, or something with it as ``model`` and with a
-            ``tokenizer``.
+        task: a task; or a `keraslm.models.BERT`, of which only the endpoint on token ids is
+            compared.
+        mode: of no effect.
+        texts: strings to ask a task about, instead of those in `keraslm.export.proof`.
     """
-    compare = _decoder if is_step_model(getattr(task, "model", task)) else _encoder
-    prompts, equal, number, difference = compare(path, task)
+    if is_step_model(getattr(task, "model", task)):
+        prompts, equal, number, difference = _decoder(path, task)
+    elif isinstance(task, Task) and task.tokenizer is not None:
+        prompts, equal, number, difference = _asked(path, in_float32_task(task), texts or TEXTS)
+    else:
+        prompts, equal, number, difference = _on_ids(path, getattr(task, "model", task), task)
     size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
     return Verification("saved_model", prompts, equal, number, difference, size)
 
@@ -98,7 +109,7 @@ def _decoder(path, lm):
     *found, score = call_fresh(path, [*calls, ("score", {"text": (written, "string")})])
     equal = sum(x["text"] == [text] for x, text in zip(found, expected, strict=True))
     pairs = zip(score["log_probs"], score["num_tokens"], scores, strict=True)
-    difference = max(_difference(row[:count], wanted) for row, count, wanted in pairs)
+    difference = max(largest_difference(row[:count], wanted) for row, count, wanted in pairs)
     return len(texts), equal, len(texts), difference
 
 
@@ -116,71 +127,95 @@ def _score(lm, text):
         return []
 
 
-def _difference(found, wanted):
-    """The largest, infinite if the shapes differ."""
-    if np.shape(found) != np.shape(wanted):
-        return np.inf
-    return float(np.abs(np.subtract(found, wanted)).max(initial=0.0))
+# === Tasks ===
 
 
-# === Encoders ===
+def _asked(path, task, texts):
+    """What the task answers, beside what it makes of the numbers in the SavedModel.
+
+    The endpoint on token ids gets the batches that the task runs, that on text the texts.
+    """
+    samples = task.samples(texts)
+    batches: list = []
+
+    def recorded(**inputs):
+        batches.append({name: np.asarray(value) for name, value in inputs.items()})
+        return task.compute(**inputs)
+
+    task.each(samples, run=recorded)
+    expected = list(task.ask(samples))
+    name = task.endpoint
+    calls = [(f"{name}_ids", {k: _value(k, v) for k, v in given.items()}) for given in batches]
+    if not task.is_on_pairs:
+        calls.append((name, {"text": (samples, "string")}))
+    outputs = [_arrays(output) for output in call_fresh(path, calls)]
+    replies = iter(outputs)
+    found = list(task.each(samples, run=lambda **_: next(replies)))
+    if not task.is_on_pairs:
+        on_text = outputs[-1]
+        found, expected = found + list(task.answers(on_text, samples)), expected + expected
+        if "label" in on_text:  # the names of the numbers beside them, which were compared
+            found.append(on_text["label"])
+            best = on_text["probabilities"].argmax(-1)
+            expected.append(np.array(task.labels)[best].tolist())
+    pairs = [compare(a, b) for a, b in zip(found, expected, strict=True)]
+    equal = sum(words and distance < LARGEST_DIFFERENCE for words, distance in pairs)
+    return len(pairs), equal, len(pairs), max(distance for _, distance in pairs)
 
 
-def _encoder(path, task):
-    """Random ids and texts of several lengths, in a batch; Keras runs each alone."""
-    task = task if hasattr(task, "model") else Encoder(task)
-    model = in_float32(task.model)
-    rows = _random_ids(model, task.tokenizer)
-    verb = {None: "embed", "pooled": "embed", "classifier": "classify"}.get(model.head)
-    calls = [(f"{verb}_ids" if verb else "logits", _batch(model, rows))]
-    if verb and task.tokenizer is not None:
-        texts = task.tokenizer.decode_batch(rows)
-        calls.append((verb, {"text": (texts, "string")}))
-        rows = rows + _encoded(texts, task.tokenizer, getattr(task, "length", None), model)
-    output = {"embed": "embedding", "classify": "probabilities", None: "logits"}[verb]
-    found = [row for outputs in call_fresh(path, calls) for row in outputs[output]]
-    differences = []
+def _value(name, array):
+    dtype = "bool" if name == "padding_mask" else "int32"
+    return (array.astype(dtype).tolist(), dtype)
+
+
+def _arrays(output):
+    """Lists as arrays, strings as they are."""
+    return {name: value if _is_text(value) else np.array(value) for name, value in output.items()}
+
+
+def _is_text(value):
+    while isinstance(value, list) and value:
+        value = value[0]
+    return isinstance(value, str)
+
+
+# === Bare encoders ===
+
+
+def _on_ids(path, model, task):
+    """Random ids of several lengths in a batch, with padding; Keras runs each row alone."""
+    model = in_float32(model)
+    task = task if isinstance(task, Task) else task_for(model)
+    name = f"{task.endpoint}_ids" if task else "logits"
+    lengths = sorted({min(n, model.max_length) for n in (*LENGTHS, model.max_length)})
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, model.vocab_size, n) for n in lengths]
+    inputs = _batch(task.input_spec if task else model.input_names, rows)
+    output = _arrays(call_fresh(path, [(name, inputs)])[0])
+    output.pop("label", None)
+    (found,) = output.values()
+    distances = []
     for ids, row in zip(rows, found, strict=True):
-        wanted = _expected(model, ids)
+        if task:
+            mask = {n: np.ones((1, len(ids)), "int32") for n in task.input_spec}
+            mask = {n: 0 * v if n == "token_types" else v for n, v in mask.items()}
+            (wanted,) = task.with_model(model).compute(**{**mask, "token_ids": ids[None]}).values()
+        else:
+            wanted = model(ids[None].astype("int32"), training=False)
+        wanted = keras.ops.convert_to_numpy(wanted)[0]
         row = row[: len(ids)] if wanted.ndim == 2 else row  # without what padding gives
-        differences.append(_difference(row, wanted))
-    close = sum(d < LARGEST_DIFFERENCE for d in differences)
-    return len(rows), close, len(rows), max(differences)
+        distances.append(largest_difference(row, wanted))
+    equal = sum(distance < LARGEST_DIFFERENCE for distance in distances)
+    return len(rows), equal, len(rows), max(distances)
 
 
-def _random_ids(model, tokenizer):
-    """Lists of ids that are no special tokens; the last is too long for a text."""
-    special = [] if tokenizer is None else list(tokenizer.special_tokens.values())
-    size = model.vocab_size if tokenizer is None else tokenizer.vocab_size
-    ids = np.setdiff1d(np.arange(size), special)
-    lengths = [min(n, model.max_length) for n in (*LENGTHS, model.max_length)]
-    return [np.random.default_rng(n).choice(ids, n).tolist() for n in lengths]
-
-
-def _batch(model, rows):
+def _batch(names, rows):
     """The inputs of the endpoint on token ids, padded on the right."""
-    longest = max(map(len, rows))
-    values = {
-        key: ([[0] * longest for _ in rows], "int32")
-        for key in model.input_names
-        if key not in NOT_EXPORTED
-    }
-    values["token_ids"] = ([ids + [0] * (longest - len(ids)) for ids in rows], "int32")
-    mask = [[i < len(ids) for i in range(longest)] for ids in rows]
-    return {**values, "padding_mask": (mask, "bool")}
-
-
-def _encoded(texts, tokenizer, length, model):
-    """Ids as the engine of the tokenizer cuts them."""
-    engine = tokenizers.Tokenizer.from_str(tokenizer.to_json())
-    engine.enable_truncation(length or model.max_length)
-    return [encoding.ids for encoding in engine.encode_batch(texts)]
-
-
-def _expected(model, ids):
-    y = keras.ops.convert_to_numpy(model(np.array([ids], "int32"), training=False))[0]
-    if model.head is None:
-        return y.mean(axis=0)
-    if model.head == "classifier":
-        return keras.ops.convert_to_numpy(keras.ops.softmax(y))
-    return y
+    shape = len(rows), max(map(len, rows))
+    values = {name: np.zeros(shape, "int32") for name in names if name not in NOT_EXPORTED}
+    values["padding_mask"] = np.zeros(shape, "int32")
+    for i, ids in enumerate(rows):
+        for name in values:
+            if name != "token_types":
+                values[name][i, : len(ids)] = ids if name == "token_ids" else 1
+    return {name: _value(name, value) for name, value in values.items()}

@@ -1,0 +1,94 @@
+"""Missing words."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from keraslm.tasks.base import Task
+
+
+class Filled(NamedTuple):
+    """A word for a mask, and how likely the model finds it."""
+
+    token: str
+    probability: float
+    text: str
+
+
+class FillMask(Task):
+    """Guesses hidden words.
+
+    Args:
+        model: a `keraslm.models.BERT` with ``head="masked_lm"``.
+        tokenizer: a `keraslm.tokenizers.Tokenizer` with a mask token.
+        max_length: tokens of a text, beyond which it is cut; default what the model takes.
+
+    Example:
+        >>> fill = keraslm.tasks.FillMask(bert, tokenizer)
+        >>> fill.predict("Paris is the [MASK] of France.", top_k=5)
+    """
+
+    heads = ("masked_lm",)
+    example = 'fill.predict("Paris is the [MASK] of France.")'
+    endpoint = "fill"
+
+    def predict(self, texts: Any, top_k: int = 5) -> list:
+        """The likeliest words for each mask.
+
+        Args:
+            texts: with one mask token or several, such as ``[MASK]``; a str or a list of them.
+            top_k: how many words.
+
+        Returns:
+            a list of `Filled`, the likeliest first; for several masks a list of such lists. For
+            a list of texts, a list of what each gives.
+
+        Raises:
+            ValueError: no mask token in a text.
+        """
+        single = isinstance(texts, str)
+        texts = [texts] if single else list(texts)
+        for text in texts:
+            self._places(text)
+        found = self.each(texts, top_k=top_k)
+        return found[0] if single else found
+
+    def compute(self, **tensors):
+        """``probabilities``: float32 ``(batch, seq, vocab_size)``, of each token at each place."""
+        logits, _ = self.outputs(**tensors)
+        return {"probabilities": ops.softmax(logits, axis=-1)}
+
+    def answers(self, arrays, texts, top_k: int = 5) -> list:
+        """For each text what `predict` gives."""
+        found = []
+        for probabilities, text in zip(arrays["probabilities"], texts, strict=True):
+            ids, places = self._places(text)
+            words = [self._words(probabilities[place], ids, place, top_k) for place in places]
+            found.append(words[0] if len(words) == 1 else words)
+        return found
+
+    def samples(self, texts):
+        """The texts, with a mask in front."""
+        mask = self.tokenizer.id_to_token(self.tokenizer.special_id("mask"))
+        return [f"{mask} {text}" for text in texts]
+
+    def _places(self, text):
+        """Ids of a text, and where its masks are."""
+        ids = self._row(text)["token_ids"]
+        mask = self.tokenizer.special_id("mask")
+        places = [i for i, token in enumerate(ids) if token == mask]
+        if mask is None or not places:
+            name = "a mask token" if mask is None else self.tokenizer.id_to_token(mask)
+            raise ValueError(f"The text has no mask. Write {name} where a word is hidden.")
+        return ids, places
+
+    def _words(self, probabilities, ids, place, top_k):
+        return [
+            Filled(
+                self.tokenizer.decode([int(i)]).strip(),
+                float(probabilities[i]),
+                self.tokenizer.decode([*ids[:place], int(i), *ids[place + 1 :]]),
+            )
+            for i in np.argsort(-probabilities)[:top_k]
+        ]

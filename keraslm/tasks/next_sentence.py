@@ -1,0 +1,46 @@
+"""Whether a text follows another."""
+
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from keraslm.tasks.pairs import PairTask
+
+
+class Following(NamedTuple):
+    """Whether the second text follows the first, and how likely the model finds it."""
+
+    follows: bool
+    probability: float
+
+
+class NextSentence(PairTask):
+    """Says whether one text follows another, as BERT was trained to.
+
+    Args:
+        model: a `keraslm.models.BERT` with ``head="next_sentence"``.
+        tokenizer: a `keraslm.tokenizers.Tokenizer`.
+        max_length: tokens of both texts, beyond which the longer one is cut; default what the
+            model takes.
+
+    Example:
+        >>> task = keraslm.tasks.NextSentence(bert, tokenizer)
+        >>> task.predict("She opened the door.", "The room was dark.").probability
+    """
+
+    heads = ("next_sentence",)
+    example = 'task.predict("One text.", "The text after it.")'
+    endpoint = "next_sentence"
+
+    def predict(self, first: str, second: str) -> Following:
+        """Whether ``second`` follows ``first``."""
+        return self.each([(first, second)])[0]
+
+    def compute(self, **tensors: Any):
+        """``probabilities``: float32 ``(batch, 2)``, that it follows and that it does not."""
+        logits, _ = self.outputs(**tensors)
+        return {"probabilities": ops.softmax(logits, axis=-1)}
+
+    def answers(self, arrays, texts=None) -> list:
+        """For each pair what `predict` gives."""
+        return [Following(bool(row[0] >= row[1]), float(row[0])) for row in arrays["probabilities"]]

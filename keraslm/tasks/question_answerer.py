@@ -1,0 +1,227 @@
+"""The stretch of a text that answers a question."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from keraslm.tasks.pairs import PairTask
+
+LENGTH = 384  # tokens of a window, unless the model takes less
+CANDIDATES = 10  # spans looked at, and two for each answer: several may be of the same words
+
+
+class Answer(NamedTuple):
+    """An answer: ``text`` is the context from ``start`` to ``end``."""
+
+    text: str
+    start: int
+    end: int
+    score: float
+
+
+class Window(NamedTuple):
+    """A question beside some tokens of a context: their numbers in the encoding of both."""
+
+    pair: tuple[str, str]
+    places: list[int]
+
+
+class QuestionAnswerer(PairTask):
+    """Finds the answer to a question in a text.
+
+    A context that is too long is read in windows that overlap.
+
+    Args:
+        model: a `keraslm.models.BERT` with ``head="span"``.
+        tokenizer: a `keraslm.tokenizers.Tokenizer`.
+        max_length: tokens of a window, the question's and the special ones included; default 384,
+            or what the model takes if that is less.
+        stride: tokens by which windows overlap; default 128, or half of ``max_length``.
+
+    Example:
+        >>> answerer = keraslm.tasks.QuestionAnswerer(bert, tokenizer)
+        >>> answerer.predict("Where was she born?", "Ada Lovelace was born in London.").text
+    """
+
+    heads = ("span",)
+    example = 'answerer.predict("What is it?", "It is a text.")'
+    endpoint = "answer"
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        max_length: int | None = None,
+        stride: int | None = None,
+    ):
+        super().__init__(model, tokenizer, max_length=max_length or min(model.max_length, LENGTH))
+        stride = min(self.max_length // 2, 128) if stride is None else stride
+        if type(stride) is not int or not 0 <= stride < self.max_length:
+            raise ValueError(
+                f"stride must be from 0 to less than max_length={self.max_length}; received "
+                f"{stride!r}."
+            )
+        self.stride = stride
+
+    @property
+    def settings(self):
+        return {**super().settings, "stride": self.stride}
+
+    def predict(
+        self,
+        question: str,
+        context: str,
+        *,
+        top_k: int = 1,
+        max_answer_length: int = 15,
+        handle_impossible_answer: bool = False,
+        align_to_words: bool = True,
+    ) -> Any:
+        """The likeliest answer.
+
+        Args:
+            question: what is asked.
+            context: the text that holds the answer.
+            top_k: how many answers.
+            max_answer_length: tokens of an answer.
+            handle_impossible_answer: whether "no answer", an empty text, is one.
+            align_to_words: whether an answer is made of whole words; the scores of the spans
+                that give the same words are added.
+
+        Returns:
+            an `Answer`, an empty one with score 0 where there is none; for ``top_k`` above 1 a
+            list of them, the likeliest first.
+
+        Raises:
+            ValueError: a question that fills the window.
+        """
+        found = self.each(
+            [(question, context)],
+            top_k=top_k,
+            max_answer_length=max_answer_length,
+            handle_impossible_answer=handle_impossible_answer,
+            align_to_words=align_to_words,
+        )[0]
+        return found if top_k > 1 else found[0]
+
+    # === Windows ===
+
+    def windows(self, pair: Any) -> list[Window]:
+        """The windows of a pair ``(question, context)``."""
+        sequence_ids = self.encoding(pair).sequence_ids
+        context = [i for i, sequence in enumerate(sequence_ids) if sequence == 1]
+        space = self.max_length - (len(sequence_ids) - len(context))
+        if space < 1:
+            raise ValueError(
+                f"The question has {sequence_ids.count(0)} tokens and fills the window of "
+                f"{self.max_length}. Ask a shorter one."
+            )
+        step = space - min(self.stride, space - 1)
+        last = max(len(context) - space, 0)
+        starts = range(0, last + step, step) if last else (0,)
+        found = []
+        for start in starts:
+            inside = set(context[start : start + space])
+            places = [i for i, s in enumerate(sequence_ids) if s != 1 or i in inside]
+            found.append(Window(pair, places))
+        return found
+
+    @property
+    def input_spec(self):
+        """As of every task, and ``context_mask``: 1 where the answer may stand."""
+        return {**super().input_spec, "context_mask": "int32"}
+
+    def _row(self, pair, length=None):
+        window = pair if isinstance(pair, Window) else self.windows(pair)[0]
+        encoding = self.encoding(window.pair)
+        row = self._picked(encoding, window.places)
+        cls = self.tokenizer.special_id("cls")  # stands for "no answer"
+        sequence_ids = encoding.sequence_ids
+        row["context_mask"] = [
+            int(sequence_ids[i] == 1 or encoding.ids[i] == cls) for i in window.places
+        ] or [0]
+        return {name: values[:length] for name, values in row.items()}
+
+    def each(self, texts: Sequence[Any], *, run: Any = None, top_k: int = 1, **options: Any):
+        """The answers to each pair, a list of ``top_k``."""
+        windows = [self.windows(pair) for pair in texts]
+        flat = [window for some in windows for window in some]
+        found = iter(super().each(flat, run=run, top_k=top_k, **options))
+        return [_joined([next(found) for _ in some], top_k) for some in windows]
+
+    def samples(self, texts):
+        """A question made of the first words of each text, and the next text as its context."""
+        return [(first[:20], second) for first, second in super().samples(texts)]
+
+    def ask(self, samples):
+        """What `predict` gives for each pair, in a list."""
+        return [[self.predict(*pair)] for pair in samples]
+
+    # === The steps ===
+
+    def compute(self, *, context_mask: Any, **tensors: Any):
+        """``start`` and ``end``: float32 ``(batch, seq)``, where the answer begins and ends."""
+        logits, _ = self.outputs(**tensors)  # (B, T, 2)
+        inside = ops.expand_dims(ops.cast(context_mask, "bool"), -1)
+        probabilities = ops.softmax(ops.where(inside, logits, -10000.0), axis=1)
+        return {"start": probabilities[..., 0], "end": probabilities[..., 1]}
+
+    def answers(
+        self,
+        arrays,
+        texts,
+        top_k=1,
+        max_answer_length=15,
+        handle_impossible_answer=False,
+        align_to_words=True,
+    ) -> list:
+        """For each `Window` its spans, the likeliest first, several of the same words included."""
+        found = []
+        for i, window in enumerate(texts):
+            encoding = self.encoding(window.pair)
+            n = len(window.places)
+            start, end = arrays["start"][i][:n].copy(), arrays["end"][i][:n].copy()
+            none = Answer("", 0, 0, float(start[0] * end[0])) if n else None
+            start[:1] = end[:1] = 0.0  # [CLS]
+            scores = np.tril(np.triu(np.outer(start, end)), max_answer_length - 1)
+            number = 2 * top_k + CANDIDATES if align_to_words else top_k
+            best = np.argsort(-scores, axis=None, kind="stable")[:number]
+            spans = [
+                _span(encoding, window, *np.unravel_index(place, scores.shape), align_to_words)
+                + (float(scores.flat[place]),)
+                for place in best
+                if scores.flat[place] > 0
+            ]
+            context = window.pair[1]
+            answers = [Answer(context[a:b], a, b, score) for a, b, score in spans]
+            found.append((answers, none if handle_impossible_answer else None))
+        return found
+
+
+def _span(encoding, window, first, last, align_to_words):
+    """Where a span of tokens begins and ends in the context."""
+    tokens = window.places[first], window.places[last]
+    words = [encoding.word_ids[i] for i in tokens]
+    if not align_to_words or None in words:
+        return encoding.offsets[tokens[0]][0], encoding.offsets[tokens[1]][1]
+    inside = [i for i in window.places if encoding.sequence_ids[i] == 1]
+    start = min(encoding.offsets[i][0] for i in inside if encoding.word_ids[i] == words[0])
+    end = max(encoding.offsets[i][1] for i in inside if encoding.word_ids[i] == words[1])
+    return start, end
+
+
+def _joined(windows, top_k):
+    """The best answers of all windows; of those with the same words the scores are added."""
+    found: dict[str, Answer] = {}
+    for answers, _ in windows:
+        for answer in answers:
+            key = answer.text.lower()
+            before = found.get(key)
+            found[key] = before._replace(score=before.score + answer.score) if before else answer
+    nothing = [none for _, none in windows if none is not None]
+    candidates = [*found.values(), *([min(nothing, key=lambda a: a.score)] if nothing else [])]
+    best = sorted(candidates, key=lambda answer: -answer.score)[:top_k]
+    return best or [Answer("", 0, 0, 0.0)]
