@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keraslm.export.to_saved_model.graph import GraphTokenizer
-from keraslm.export.to_tflite.signatures import NOT_EXPORTED
+from keraslm.export.to_tflite.encoders import NOT_EXPORTED
 from keraslm.generation.sampling import Settings
 
 TEXT = tf.TensorSpec((None,), tf.string, "text")

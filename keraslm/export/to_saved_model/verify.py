@@ -10,7 +10,8 @@ import tokenizers
 
 from keraslm.export.proof import NEW_TOKENS, written_prompts
 from keraslm.export.to_saved_model.signatures import Encoder
-from keraslm.export.to_tflite.signatures import NOT_EXPORTED, is_decoder
+from keraslm.export.to_tflite.encoders import NOT_EXPORTED
+from keraslm.export.to_tflite.signatures import is_decoder
 from keraslm.export.verification import Verification
 from keraslm.models.precision import in_float32
 from keraslm.tasks import TextGenerator

@@ -1,0 +1,352 @@
+"""The ``.tflite`` of an encoder or of a task in LiteRT beside Keras: texts, ids, padding."""
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keraslm.export.to_tflite.encoders import Encoder, named_outputs, own_length
+from keraslm.export.to_tflite.padding import arrays, random_inputs
+from keraslm.export.verification import LIMITS, Verification
+from keraslm.runtimes.litert_encoder import LiteRTEncoder
+
+TEXTS = (
+    "This is a good film.",
+    "The plot, however, makes no sense at all; I left after an hour.",
+    "这部电影很好看，我们都很喜欢。",
+    "I booked a table in 東京 for 7 p.m. – très bien!",
+    "good",
+    "",
+    "word " * 600,
+)
+ROWS = 6  # of each length
+OPERATIONS = 1e11  # about what a proof may cost
+MOST_RUNS = 400
+TIE = 0.01  # two classes this near in probability have no order
+# Outputs and heads whose last axis is classes.
+CLASS_OUTPUTS = ("logits", "probabilities", "scores")
+CLASS_HEADS = ("masked_lm", "next_sentence", "classifier", "token_classifier")
+
+
+class Example(NamedTuple):
+    """What is put into both.
+
+    Args:
+        file: inputs of the file.
+        keras: inputs of the model, with the batch.
+        text: that they were made of, or ``None``.
+    """
+
+    file: dict[str, np.ndarray]
+    keras: dict[str, np.ndarray]
+    text: Any = None
+
+
+def verify_encoder(
+    path: Any, encoder: Encoder, facts: dict[str, Any], limits: dict[str, float]
+) -> Verification:
+    """Compare a file with the model.
+
+    A task is compared on texts, English, Chinese, an empty and an overlong one among them, and
+    what the file gives must lead to the answers of its public method. A model is compared on ids
+    of several lengths, padded where the file pads, on the right and on the left, and, as far as
+    the time allows, on every id of its vocabulary.
+
+    Args:
+        path: the ``.tflite``.
+        encoder: the model.
+        facts: fields of the `Verification` that are read from the file.
+        limits: those that are not the usual ones.
+
+    Raises:
+        ValueError: Keras itself gives NaN or infinity.
+    """
+    litert = LiteRTEncoder(path)
+    tally = _Tally(encoder, {**LIMITS[facts["quantization"]], **limits})
+    examples = _task_examples(encoder, litert) if encoder.task else _examples(encoder, litert)
+    for example in examples:
+        found = litert(example.file)
+        found = found if isinstance(found, dict) else {tally.only(example): found}
+        tally.add(example, found)
+    return tally.result(facts, limits)
+
+
+# === Examples ===
+
+
+def _task_examples(encoder, litert):
+    """Texts, in a batch for Keras only where it is asked for answers."""
+    task, longest = encoder.task, litert.max_length
+    for text in _texts(task):
+        given = task.inputs([text])
+        if longest is not None and next(iter(given.values())).shape[1] > longest:
+            given = task.inputs([text], longest)
+            yield Example(given, given)  # cut for the file: the public method reads more of it
+        else:
+            yield Example(given, given, text)
+    if set(encoder.inputs) <= {"token_ids", "padding_mask", "token_types"}:
+        yield from _examples(encoder, litert)
+
+
+def _texts(task):
+    """`TEXTS` as the task takes them: with a mask, or in pairs, if it wants that."""
+    mask = getattr(task.tokenizer, "special_id", lambda role: None)("mask")
+    if mask is not None and getattr(task.model, "head", None) == "masked_lm":
+        token = task.tokenizer.id_to_token(mask)
+        return [f"{token} {text}" for text in TEXTS]
+    try:
+        task.inputs([TEXTS[0]])
+    except (TypeError, ValueError):
+        return [(TEXTS[i], TEXTS[i - 1]) for i in range(len(TEXTS))]
+    return list(TEXTS)
+
+
+def _examples(encoder, litert):
+    longest = litert.max_length or min(64, encoder.max_length or 64, encoder.default_length)
+    is_free = own_length(encoder) is None
+    padded = set(litert._note.padded)
+    if not padded and is_free and litert.lengths:
+        lengths = list(litert.lengths)
+    elif is_free:
+        lengths = sorted({1, 2, max(1, longest // 3), max(1, longest - 1), longest})
+    else:
+        lengths = [longest]
+    positive = not _is_finite(arrays(encoder(**random_inputs(encoder, lengths[0], 1))))
+    rows = []
+    for i, length in enumerate(lengths):
+        plain = random_inputs(encoder, length, ROWS, seed=i, positive=positive)
+        rows += [_row(plain, j) for j in range(ROWS)]
+        rows += _patterns(encoder, plain, padded, is_free)
+        if not litert.lengths:
+            rows.append(Example(plain, plain))  # a batch
+    cost = 2 * encoder.model.count_params() * max(longest, 1)
+    runs = int(np.clip(OPERATIONS / max(cost, 1), len(lengths) * ROWS // 2, MOST_RUNS))
+    spread = max(1, -(-len(rows) // runs))
+    yield from rows[::spread]
+    yield from _whole_vocabulary(encoder, lengths[-1], positive, runs)
+
+
+def _row(inputs, i, kept=None):
+    """One example; ``kept``: how many positions of which inputs the file is given."""
+    row = {name: x[i : i + 1] for name, x in inputs.items()}
+    short = {n: x[:, : kept[n]] if kept and n in kept else x for n, x in row.items()}
+    return Example(short, row)
+
+
+def _patterns(encoder, plain, padded, is_free):
+    """Padding on the right, which the file makes, and on the left, which it is given."""
+    texts = [name for name in plain if name in padded and name != "padding_mask"]
+    if not texts:
+        return
+    has_mask = "padding_mask" in plain
+    for i in range(ROWS):
+        full = plain[texts[0]].shape[1]
+        real = max(1, full * (i + 1) // (ROWS + 1))
+        if full < 2 or (not has_mask and is_free):
+            continue
+        for left in (False, True):
+            inputs = {name: x.copy() for name, x in plain.items()}
+            for name in [*texts, *(["padding_mask"] if has_mask else [])]:
+                part = slice(0, full - real) if left else slice(real, None)
+                if inputs[name].shape[1:2] == (full,):
+                    inputs[name][i, part] = 0
+            is_short = not left and not has_mask
+            yield _row(inputs, i, dict.fromkeys(texts, real) if is_short else None)
+
+
+def _whole_vocabulary(encoder, length, positive, runs):
+    """Every id once, as far as the runs go."""
+    names = [name for name, x in encoder.inputs.items() if x.tables and len(x.shape) == 1]
+    for name in names:
+        x = encoder.inputs[name]
+        width = length if x.is_free else x.shape[0]
+        ids = np.random.default_rng(0).permutation(x.vocabulary)
+        ids = ids[ids > 0] if any(getattr(t, "mask_zero", False) for t in x.tables) else ids
+        ids = np.resize(ids, -(-max(len(ids), 1) // width) * width).reshape(-1, width)
+        for i, row in enumerate(ids[: runs // len(names)].astype("int32")):
+            inputs = random_inputs(encoder, length, 1, seed=i, positive=positive)
+            yield _row({**inputs, name: row[None]}, 0)
+
+
+# === Comparison ===
+
+
+class _Tally:
+    """What was compared so far."""
+
+    def __init__(self, encoder, limits):
+        self.encoder, self.limits = encoder, limits
+        self.count = self.close = self.labels = self.equal = 0
+        self.differences, self.cosines, self.kl = [0.0], [], []
+        self.narrow = {}  # outputs of one number a text, whose cosine says nothing: all texts'
+        self.meanings = {} if encoder.task else meanings(encoder.model)
+        self.names: list[str] = []
+
+    def only(self, example):
+        """The name of the only output."""
+        if not self.names:
+            self.names = list(self.encoder(**example.keras))
+        return self.names[0]
+
+    def add(self, example, found):
+        """Compare the outputs of one example."""
+        expected = arrays(self.encoder(**example.keras))
+        if not _is_finite(expected):
+            raise ValueError(
+                f"{self.encoder.model.name} gives NaN or infinity in Keras, for inputs such as "
+                f"{ {n: x.ravel()[:8].tolist() for n, x in example.keras.items()} }: there is "
+                "nothing to compare with. Mend the model, or export with verify=False."
+            )
+        differences, cosines = [0.0], [1.0]
+        for name, wanted in expected.items():
+            value = found[name][tuple(slice(n) for n in wanted.shape)]
+            if value.shape != wanted.shape:
+                raise RuntimeError(
+                    f"The output {name} has the shape {value.shape} in the file and "
+                    f"{wanted.shape} in Keras."
+                )
+            if value.dtype.kind == "i":  # labels themselves
+                self._count(value == wanted, np.ones(wanted.shape, bool))
+                continue
+            differences.append(float(np.abs(value - wanted).max(initial=0.0)))
+            if wanted[0].size == 1:
+                pairs = zip(value.ravel(), wanted.ravel(), strict=True)
+                self.narrow.setdefault(name, []).extend(pairs)
+            else:
+                cosines.append(cosine(wanted, value))
+            classes = self._classes(name, wanted)
+            if classes is not None:
+                self._compare_labels(classes, wanted, value)
+        self.differences.append(float(np.max(differences)))
+        self.cosines.append(float(np.min(cosines)))
+        self.count += 1
+        near = self.differences[-1] <= self.limits.get("difference", np.inf)
+        self.close += bool(near and self.cosines[-1] >= self.limits["cosine"])
+        if example.text is not None:
+            self._compare_answers(example, found, expected)
+
+    def _classes(self, name, y):
+        """How an output is made a distribution over its last axis; ``None``: it has no classes."""
+        if name in self.meanings:
+            return self.meanings[name]
+        if self.encoder.task is None or name not in CLASS_OUTPUTS:
+            return None
+        return "probabilities" if (y >= 0).all() and (y <= 1).all() else "logits"
+
+    def _compare_labels(self, kind, expected, found):
+        p, q = (_distribution(kind, y) for y in (expected, found))
+        first = np.sort(p, axis=-1)
+        decided = first[..., -1] - first[..., -2] > TIE
+        self._count(p.argmax(-1) == q.argmax(-1), decided)
+        p, q = np.log(p + 1e-9), np.log(q + 1e-9)
+        self.kl.append(float((np.exp(p) * (p - q)).sum(-1).mean()))
+
+    def _count(self, equal, decided):
+        self.equal += int((equal & decided).sum())
+        self.labels += int(decided.sum())
+
+    def _compare_answers(self, example, found, expected):
+        """The public method of the task, and what it would say of the file's outputs."""
+        task = self.encoder.task
+        if not hasattr(task, "answers") or not hasattr(task, "each"):
+            return
+        public, ours, theirs = (
+            [_discrete(answer) for answer in answers]
+            for answers in (
+                task.each([example.text]),
+                task.answers(expected, [example.text]),
+                task.answers(found, [example.text]),
+            )
+        )
+        if not public or not public[0]:
+            return  # numbers only, which were compared
+        exact = "difference" in self.limits  # weights of fewer bits: the labels were counted
+        equal = public == ours and (public == theirs or not exact)
+        self._count(np.array([equal]), np.ones(1, bool))
+
+    def result(self, facts, limits):
+        """The record."""
+        for pairs in self.narrow.values():
+            value, wanted = np.array(pairs).T
+            self.cosines.append(cosine(wanted, value))
+        counted = bool(self.labels)
+        return Verification(
+            "tflite",
+            self.count,
+            self.equal if counted else self.close,
+            self.labels if counted else self.count,
+            float(np.max(self.differences)),
+            kl=float(np.mean(self.kl)) if self.kl else None,
+            compared="labels" if counted else "outputs",
+            cosine=float(np.min(self.cosines)),
+            limits=limits,
+            **facts,
+        )
+
+
+def meanings(model: Any) -> dict[str, str]:
+    """Which outputs of a model are over classes: name → logits, probabilities or sigmoid.
+
+    The model says so by its head, by the activation of its last layer, or by its loss.
+    """
+    structure = getattr(model, "_outputs_struct", None)
+    if structure is None:
+        outputs = getattr(model, "outputs", None) or []
+        structure = outputs[0] if len(outputs) == 1 else outputs
+    loss = str(getattr(model, "loss", None) or "")
+    loss = getattr(getattr(model, "loss", None), "name", loss)
+    found = {}
+    for name, y in named_outputs(structure).items():
+        last = _last_activation(y)
+        if last in ("softmax", "sigmoid"):
+            found[name] = {"softmax": "probabilities"}.get(last, last)
+        elif getattr(model, "head", None) in CLASS_HEADS or "crossentropy" in loss:
+            found[name] = "logits"
+    return found
+
+
+def _last_activation(tensor):
+    """Name of the activation that made a symbolic output, or ``None``."""
+    layer = tensor._keras_history.operation
+    if isinstance(layer, keras.Model) and getattr(layer, "outputs", None):
+        return _last_activation(layer.outputs[0])
+    if isinstance(layer, (keras.layers.Softmax, keras.layers.Activation)):
+        activation = getattr(layer, "activation", keras.activations.softmax)
+    else:
+        activation = getattr(layer, "activation", None)
+    return getattr(activation, "__name__", None) or layer.name.rstrip("_0123456789")
+
+
+def _distribution(kind, y):
+    """Probabilities over the last axis, float64."""
+    y = np.asarray(y, "float64")
+    if kind == "logits" and y.shape[-1] > 1:
+        y = np.exp(y - y.max(axis=-1, keepdims=True))
+        return y / y.sum(axis=-1, keepdims=True)
+    if kind == "logits":
+        kind, y = "sigmoid", 1 / (1 + np.exp(-np.clip(y, -60, 60)))
+    return np.stack([1 - y, y], axis=-1) if kind == "sigmoid" else y
+
+
+def _discrete(answer):
+    """Strings and whole numbers of an answer, in order, without its floats."""
+    if isinstance(answer, (str, bool, int, np.integer)):
+        return [answer]
+    if isinstance(answer, dict):
+        answer = [x for item in answer.items() for x in item]
+    if isinstance(answer, (list, tuple)):
+        return [x for part in answer for x in _discrete(part)]
+    return []
+
+
+def _is_finite(outputs):
+    return all(np.isfinite(y).all() for y in outputs.values())
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Cosine of two arrays as vectors; 1 if they are equal, NaN if one holds a NaN."""
+    a, b = (np.asarray(x, "float64").ravel() for x in (a, b))
+    lengths = np.linalg.norm(a) * np.linalg.norm(b)
+    if np.linalg.norm(a - b) <= 1e-7 * max(1.0, np.sqrt(a.size)):
+        return 1.0
+    return float(a @ b / lengths) if lengths else 0.0
