@@ -39,13 +39,11 @@ def embedding_tables(model: Any, source: Any) -> list[Any]:
     if source is None or not hasattr(graph, "operations"):
         return _tables_in(model)
     found: list[Any] = []
-    seen, waiting = set(), [source]
-    while waiting:
-        tensor = waiting.pop()
-        if id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        for operation, place, outputs in _readers(graph, tensor):
+    level, seen = [source], set()
+    while level and not found:  # the nearest: behind a layer without weights they are not ids
+        seen |= {id(tensor) for tensor in level}
+        following: list[Any] = []
+        for operation, place, outputs in (r for tensor in level for r in _readers(graph, tensor)):
             if is_table(operation):
                 found.append(operation)
             elif getattr(operation, "inputs", None) and isinstance(operation, keras.Model):
@@ -54,7 +52,8 @@ def embedding_tables(model: Any, source: Any) -> list[Any]:
             elif getattr(operation, "weights", None):
                 found += _tables_in(operation)
             else:  # a cast, say
-                waiting += outputs
+                following += [y for y in outputs if id(y) not in seen]
+        level = following
     return list(dict.fromkeys(found))
 
 
