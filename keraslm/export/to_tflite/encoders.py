@@ -118,7 +118,8 @@ def encoder_of(model: Any, lengths: Any = None) -> Encoder:
 
 def is_task(value: Any) -> bool:
     """Whether a value follows the protocol of `keraslm.tasks`: inputs, compute, answers."""
-    return hasattr(value, "compute") and hasattr(value, "input_spec") and hasattr(value, "model")
+    parts = ("model", "input_spec", "inputs", "compute")
+    return all(hasattr(value, name) for name in parts) and not hasattr(value, "generate")
 
 
 def _of_task(task):

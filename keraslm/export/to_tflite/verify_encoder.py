@@ -5,20 +5,12 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keraslm.export.proof import TEXTS, compare
 from keraslm.export.to_tflite.encoders import Encoder, named_outputs, own_length
 from keraslm.export.to_tflite.padding import arrays, random_inputs
 from keraslm.export.verification import LIMITS, Verification
 from keraslm.runtimes.litert_encoder import LiteRTEncoder
 
-TEXTS = (
-    "This is a good film.",
-    "The plot, however, makes no sense at all; I left after an hour.",
-    "这部电影很好看，我们都很喜欢。",
-    "I booked a table in 東京 for 7 p.m. – très bien!",
-    "good",
-    "",
-    "word " * 600,
-)
 ROWS = 6  # of each length
 OPERATIONS = 1e11  # about what a proof may cost
 MOST_RUNS = 400
@@ -35,12 +27,10 @@ class Example(NamedTuple):
     Args:
         file: inputs of the file.
         keras: inputs of the model, with the batch.
-        text: that they were made of, or ``None``.
     """
 
     file: dict[str, np.ndarray]
     keras: dict[str, np.ndarray]
-    text: Any = None
 
 
 def verify_encoder(
@@ -64,41 +54,61 @@ def verify_encoder(
     """
     litert = LiteRTEncoder(path)
     tally = _Tally(encoder, {**LIMITS[facts["quantization"]], **limits})
-    examples = _task_examples(encoder, litert) if encoder.task else _examples(encoder, litert)
-    for example, expected in _with_expected(encoder, list(examples)):
-        found = litert(example.file)
-        tally.add(example, found if isinstance(found, dict) else {min(expected): found}, expected)
+    if encoder.task is None:
+        examples = list(_examples(encoder, litert))
+    else:
+        examples = _ask_both(encoder, litert, tally)
+    for example, expected in _with_expected(encoder, examples):
+        tally.add(example, _outputs(litert, example.file, expected), expected)
     return tally.result(facts, limits)
 
 
 # === Examples ===
 
 
-def _task_examples(encoder, litert):
-    """Texts, in a batch for Keras only where it is asked for answers."""
-    task, longest = encoder.task, litert.max_length
-    for text in _texts(task):
-        given = task.inputs([text])
-        if longest is not None and next(iter(given.values())).shape[1] > longest:
-            given = task.inputs([text], longest)
-            yield Example(given, given)  # cut for the file: the public method reads more of it
-        else:
-            yield Example(given, given, text)
+def _outputs(litert, inputs, names):
+    """The outputs of a file, by name even if there is one."""
+    found = litert(inputs)
+    return found if isinstance(found, dict) else {min(names): found}
+
+
+def _ask_both(encoder, litert, tally):
+    """Ask a task and its file about texts; the examples that the file was given."""
+    task, examples = _as_long_as(encoder.task, litert.max_length), []
+    if hasattr(task, "ask"):
+        names = list(encoder(**random_inputs(encoder, 1, 1)))
+
+        def run(**inputs):
+            inputs = {name: np.asarray(x) for name, x in inputs.items()}
+            real = inputs["padding_mask"].sum(axis=1)
+            examples.extend(_without_padding(inputs, i) for i in range(len(real)))
+            return _outputs(litert, {n: x[:, : real.max()] for n, x in inputs.items()}, names)
+
+        samples = task.samples(TEXTS)
+        tally.add_answers(task.ask(samples), task.each(samples, run=run))
+    elif getattr(task, "tokenizer", None) is not None:
+        for text in TEXTS:
+            examples.append(_without_padding(task.inputs([text], litert.max_length), 0))
     if set(encoder.inputs) <= {"token_ids", "padding_mask", "token_types"}:
-        yield from _examples(encoder, litert)
+        examples += _examples(encoder, litert)
+    return examples
 
 
-def _texts(task):
-    """`TEXTS` as the task takes them: with a mask, or in pairs, if it wants that."""
-    mask = getattr(task.tokenizer, "special_id", lambda role: None)("mask")
-    if mask is not None and getattr(task.model, "head", None) == "masked_lm":
-        token = task.tokenizer.id_to_token(mask)
-        return [f"{token} {text}" for text in TEXTS]
-    try:
-        task.inputs([TEXTS[0]])
-    except (TypeError, ValueError):
-        return [(TEXTS[i], TEXTS[i - 1]) for i in range(len(TEXTS))]
-    return list(TEXTS)
+def _as_long_as(task, length):
+    """The task that cuts texts where the file does."""
+    if length is None or length >= task.max_length or not hasattr(task, "settings"):
+        return task
+    settings = {**task.settings, "max_length": length}
+    if "stride" in settings:
+        settings["stride"] = min(settings["stride"], length // 2)
+    return type(task)(task.model, task.tokenizer, **settings)
+
+
+def _without_padding(inputs, i):
+    """One row of a batch, as long as its mask says."""
+    real = int(inputs["padding_mask"][i].sum())
+    row = {name: x[i : i + 1, :real] for name, x in inputs.items()}
+    return Example(row, row)
 
 
 def _examples(encoder, litert):
@@ -229,8 +239,6 @@ class _Tally:
         self.count += 1
         near = self.differences[-1] <= self.limits.get("difference", np.inf)
         self.close += bool(near and self.cosines[-1] >= self.limits["least_cosine"])
-        if example.text is not None:
-            self._compare_answers(example, found, expected)
 
     def _classes(self, name, y):
         """How an output is made a distribution over its last axis; ``None``: it has no classes."""
@@ -252,24 +260,15 @@ class _Tally:
         self.equal += int((equal & decided).sum())
         self.labels += int(decided.sum())
 
-    def _compare_answers(self, example, found, expected):
-        """The public method of the task, and what it would say of the file's outputs."""
-        task = self.encoder.task
-        if not hasattr(task, "answers") or not hasattr(task, "each"):
-            return
-        public, ours, theirs = (
-            [_discrete(answer) for answer in answers]
-            for answers in (
-                task.each([example.text]),
-                task.answers(expected, [example.text]),
-                task.answers(found, [example.text]),
-            )
-        )
-        if not public or not public[0]:
-            return  # numbers only, which were compared
-        exact = "difference" in self.limits  # weights of fewer bits: the labels were counted
-        equal = public == ours and (public == theirs or not exact)
-        self._count(np.array([equal]), np.ones(1, bool))
+    def add_answers(self, expected, found):
+        """Compare what a task answers with what it makes of the numbers of its file.
+
+        With weights of fewer bits only the number of answers is: their labels are counted.
+        """
+        pairs = [compare(a, b) for a, b in zip(found, expected, strict=True)]
+        limit = self.limits.get("difference")
+        for words, difference in pairs if limit is not None else ():
+            self._count(np.array([words and difference <= limit]), np.ones(1, bool))
 
     def result(self, facts, limits):
         """The record."""
@@ -334,17 +333,6 @@ def _distribution(kind, y):
     if kind == "logits":
         kind, y = "sigmoid", 1 / (1 + np.exp(-np.clip(y, -60, 60)))
     return np.stack([1 - y, y], axis=-1) if kind == "sigmoid" else y
-
-
-def _discrete(answer):
-    """Strings and whole numbers of an answer, in order, without its floats."""
-    if isinstance(answer, (str, bool, int, np.integer)):
-        return [answer]
-    if isinstance(answer, dict):
-        answer = [x for item in answer.items() for x in item]
-    if isinstance(answer, (list, tuple)):
-        return [x for part in answer for x in _discrete(part)]
-    return []
 
 
 def _is_finite(outputs):
