@@ -1,6 +1,7 @@
 """How an exported file compares with its Keras model, as a record."""
 
 import dataclasses
+import math
 
 from keraslm.export.manifest import manifest_entry
 
@@ -8,6 +9,33 @@ LARGEST_DIFFERENCE = 1e-3
 # Mean Kullback-Leibler divergence, in nats, above which a quantised file is not the same model.
 LARGEST_KL = {"float16": 0.01, "int8": 0.1, "int8_weights": 0.1, "int4": 0.7}
 PREFILL_TOKENS = 32
+
+# What a proof asks of the outputs of an encoder, by how the weights are stored: the largest
+# difference of a number, the mean and the least cosine of a text's output with Keras', and the
+# share of texts whose label is Keras'. int4 was measured: see docs/export.md.
+LIMITS: dict[str | None, dict[str, float]] = {
+    None: {"difference": LARGEST_DIFFERENCE, "cosine": 0.9999, "least_cosine": 0.9999, "labels": 1},
+    "float16": {"cosine": 0.999, "least_cosine": 0.99, "labels": 0.99},
+    "int8": {"cosine": 0.99, "least_cosine": 0.9, "labels": 0.98},
+    "int8_weights": {"cosine": 0.99, "least_cosine": 0.9, "labels": 0.98},
+    "int4": {"cosine": 0.7, "least_cosine": -1.0, "labels": 0.65},
+}
+
+
+def check_limits(limits: dict[str, float] | None) -> dict[str, float]:
+    """The limits that a user gave, checked.
+
+    Raises:
+        ValueError: an unknown name, or no number.
+    """
+    limits = dict(limits or {})
+    known = sorted({name for row in LIMITS.values() for name in row})
+    for name, value in limits.items():
+        if name not in known:
+            raise ValueError(f"limits has no {name!r}. It takes {', '.join(known)}.")
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"limits[{name!r}] must be a number; received {value!r}.")
+    return limits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +57,11 @@ class Verification:
         perplexity, keras_perplexity: of a held-out text, by file and by Keras (``"full"``).
         prefill_ms: milliseconds to read a prompt of `PREFILL_TOKENS` tokens (``"full"``).
         peak_memory: bytes of a process that does nothing but generate (``"full"``).
+        compared: what ``equal_tokens`` counts, such as ``"labels"``; ``""``: what is usual for
+            the target.
+        cosine, least_cosine: of a text's output with Keras', of an encoder: the mean over the
+            texts, and the least; ``None`` elsewhere.
+        limits: the limits of the proof that are not those of `LIMITS`.
     """
 
     target: str
@@ -46,14 +79,40 @@ class Verification:
     keras_perplexity: float | None = None
     prefill_ms: float | None = None
     peak_memory: int | None = None
+    compared: str = ""
+    cosine: float | None = None
+    least_cosine: float | None = None
+    limits: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def finite(self) -> bool:
+        """Whether no NaN and no infinity was seen."""
+        seen = (self.max_difference, self.kl, self.cosine, self.least_cosine, self.perplexity)
+        return all(value is None or math.isfinite(value) for value in seen)
 
     @property
     def passed(self) -> bool:
-        """Whether it is the same model: exactly, or, if quantised, nearly."""
+        """Whether it is the same model: exactly, or, if quantised, nearly; never with a NaN."""
+        if not self.finite:
+            return False
+        if self.cosine is not None:
+            return self._within_limits()
         if self.quantization is not None:
             return self.kl is None or self.kl <= LARGEST_KL[self.quantization]
         close = self.max_difference is None or self.max_difference < LARGEST_DIFFERENCE
         return self.equal_tokens == self.tokens and close
+
+    def _within_limits(self):
+        """The proof of an encoder."""
+        limits = {**LIMITS[self.quantization], **self.limits}
+        least = self.cosine if self.least_cosine is None else self.least_cosine
+        if self.cosine < limits["cosine"] or least < limits["least_cosine"]:
+            return False
+        if self.max_difference is not None and self.max_difference > limits.get(
+            "difference", math.inf
+        ):
+            return False
+        return self.equal_tokens >= limits["labels"] * self.tokens
 
     def __str__(self):
         return ", ".join(
@@ -62,16 +121,23 @@ class Verification:
 
     def rows(self):
         """What to show: pairs of a name and a value."""
-        what = {"saved_model": "texts", "mediapipe": "texts"}.get(self.target, "greedy tokens")
+        usual = {"saved_model": "texts", "mediapipe": "texts"}.get(self.target, "greedy tokens")
+        what = self.compared or usual
+        inputs = "prompts" if self.cosine is None else "inputs"
         yield "", "passed" if self.passed else "FAILED"
+        if not self.finite:
+            yield "", "NaN or infinity"
         yield (
             "",
-            (f"{self.equal_tokens} of {self.tokens} {what} as in Keras ({self.prompts} prompts)"),
+            (f"{self.equal_tokens} of {self.tokens} {what} as in Keras ({self.prompts} {inputs})"),
         )
         if self.quantization:
             yield "weights", self.quantization
         if self.max_difference is not None:
             yield "largest difference", f"{self.max_difference:.1e}"
+        if self.cosine is not None:
+            least = "" if self.least_cosine is None else f" (least {self.least_cosine:.6f})"
+            yield "cosine", f"{self.cosine:.6f}{least}"
         if self.kl is not None and self.quantization:
             yield "divergence", f"{self.kl:.1e} nats"
         yield "", f"{self.num_bytes / 1e6:.1f} MB"

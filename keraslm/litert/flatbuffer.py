@@ -178,7 +178,7 @@ class LiteRTFile:
         self.model.metadata = [*(self.model.metadata or []), entry]
 
     def to_bytes(self):
-        """The file, without what no operation uses, every constant once."""
+        """The file, without what no operation uses, every constant once, every name once."""
         for number, graph in enumerate(self.model.subgraphs):
             place = _drop_unused(graph)
             for signature in self.model.signatureDefs or ():
@@ -186,6 +186,7 @@ class LiteRTFile:
                     for named in (*signature.inputs, *signature.outputs):
                         named.tensorIndex = place[named.tensorIndex]
         self._merge_buffers()
+        self._make_names_unique()
         self._drop_codes()
         import flatbuffers
 
@@ -211,6 +212,27 @@ class LiteRTFile:
                 place[user.buffer] = seen[digest]
             user.buffer = place[user.buffer]
         model.buffers = kept
+
+    def _make_names_unique(self):
+        """Number the tensors that share a name: other tools find tensors by it.
+
+        Only a constant that several graphs hold has one name in all of them.
+        """
+        taken: dict[bytes, int] = {}  # name → buffer
+        for graph in self.model.subgraphs:
+            here: set[bytes] = set()
+            ends = [int(i) for i in (*graph.inputs, *graph.outputs)]  # these keep theirs
+            for number in dict.fromkeys([*ends, *range(len(graph.tensors))]):
+                tensor = graph.tensors[number]
+                own = name = tensor.name or b"tensor"
+                count = 0
+                # A computed tensor has the buffer 0.
+                while name in here or (name in taken and taken[name] != (tensor.buffer or None)):
+                    count += 1
+                    name = own + b"_%d" % count
+                tensor.name = name
+                taken[name] = tensor.buffer
+                here.add(name)
 
     def _drop_codes(self):
         model = self.model
@@ -275,13 +297,3 @@ def _block_details(tensor):
         return None
     blockwise = schema().QuantizationDetails.BlockwiseQuantization
     return parameters.details if parameters.detailsType == blockwise else None
-
-
-def read_note(path, name):
-    """The bytes that `LiteRTFile.add_note` kept in a file, or ``None``; weights are not read."""
-    model = schema().Model.GetRootAs(np.memmap(path, mode="r"), 0)
-    for i in range(model.MetadataLength()):
-        entry = model.Metadata(i)
-        if entry.Name() == name.encode():
-            return bytes(model.Buffers(entry.Buffer()).DataAsNumpy())
-    return None

@@ -1,10 +1,6 @@
-"""Running a ``.tflite`` in LiteRT, from Python."""
+"""Running a decoder's ``.tflite`` in LiteRT, from Python."""
 
-import atexit
 import functools
-import json
-import os
-from pathlib import Path
 
 import numpy as np
 
@@ -12,104 +8,8 @@ from keraslm.generation.config import GenerationConfig
 from keraslm.generation.processors import ORDER, check_supported
 from keraslm.generation.random import resolve_seed
 from keraslm.generation.sampling import Method, method_of, next_token, settings_of
-from keraslm.litert.conversion import quiet
-from keraslm.litert.flatbuffer import read_note
-
-
-def compiled(path, num_threads):
-    """LiteRT's compiled model of a file.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a ``.tflite``, or a damaged one.
-    """
-    from ai_edge_litert.compiled_model import CompiledModel
-    from ai_edge_litert.hardware_accelerator import HardwareAccelerator
-    from ai_edge_litert.options import CpuOptions, Options
-
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"No file {path}. Export one with keraslm.export.tflite.")
-    options = Options(
-        hardware_accelerators=HardwareAccelerator.CPU,
-        cpu_options=CpuOptions(num_threads=num_threads),
-    )
-    try:
-        check_structure(path)
-        with quiet():  # it announces its accelerators on stderr, and the wrapper's own once more
-            model = CompiledModel.from_file(str(path), environment=_environment(), options=options)
-            _write_once(model)
-            return model
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(
-            f"{path} is not a .tflite file, or is damaged: {error}. Export the model again."
-        ) from error
-
-
-def _write_once(model):
-    """Have the runtime say now what it says at the first write to a buffer."""
-    name, tensors = next(iter(model.get_signature_list().items()))
-    for tensor in tensors["inputs"][:1]:
-        detail = model.get_input_tensor_details(name)[tensor]
-        buffer = model.create_input_buffer_by_name(name, tensor)
-        buffer.write(np.zeros(detail["shape"], detail["dtype"]))
-
-
-def check_structure(path):
-    """Raise a ValueError for a file that is no whole flatbuffer: a compiled model would crash."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    with quiet():
-        Interpreter(
-            model_path=str(path),
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
-
-
-@functools.cache
-def _environment():
-    """The runtime's environment, one for all models."""
-    from ai_edge_litert.environment import Environment, EnvironmentOptions
-
-    # When the program ends, LiteRT's own objects write lines to stderr: after this, nowhere.
-    atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
-    return Environment.create(options=EnvironmentOptions())
-
-
-class Signature:
-    """One signature of a compiled model, with its buffers.
-
-    Args:
-        model: from `compiled`.
-        name: of the signature.
-        shared: buffers by tensor name, which stand for an input and an output at once.
-    """
-
-    def __init__(self, model, name, shared=None):
-        shared = shared or {}
-        self.model, self.name = model, name
-        self.details = model.get_input_tensor_details(name)
-        self.results = model.get_output_tensor_details(name)
-        self.inputs = {
-            key: shared.get(key) or model.create_input_buffer_by_name(name, key)
-            for key in self.details
-        }
-        self.outputs = {
-            key: shared.get(key) or model.create_output_buffer_by_name(name, key)
-            for key in self.results
-        }
-
-    def __call__(self, **values):
-        """Write these inputs and run."""
-        for key, value in values.items():
-            dtype = self.details[key]["dtype"]
-            self.inputs[key].write(np.ascontiguousarray(value, dtype))
-        self.model.run_by_name(self.name, self.inputs, self.outputs)
-
-    def output(self, key):
-        """An output as an array."""
-        shape, dtype = self.results[key]["shape"], np.dtype(self.results[key]["dtype"])
-        return self.outputs[key].read(int(np.prod(shape)), dtype).reshape(shape)
+from keraslm.litert.notes import DecoderNote, read_note
+from keraslm.runtimes.compiled import Signature, compiled
 
 
 class LiteRTModel:
@@ -307,89 +207,7 @@ def _compiled_choice(method: Method, vocab_size: int):
 
 def _cache_length(path, cache):
     """Tokens of prompt and continuation together: as the file states, or as its cache shows."""
-    facts = read_note(path, "keraslm")
-    if facts is not None:
-        return json.loads(facts)["max_length"]
+    note = read_note(path, DecoderNote)
+    if note is not None:
+        return note.max_length
     return next(shape[2] for name, shape in cache.items() if name.startswith("kv_cache_"))
-
-
-class LiteRTEncoder:
-    """An encoder's ``.tflite``, written by `keraslm.export.tflite`, in the LiteRT runtime.
-
-    Args:
-        path: the file.
-        num_threads: threads of the runtime.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a file.
-
-    Example:
-        >>> model = LiteRTEncoder("saved_models/classifier/model.tflite")
-        >>> logits = model([7, 8, 9])
-    """
-
-    def __init__(self, path, num_threads=2):
-        self._model = compiled(path, num_threads)
-        names = list(self._model.get_signature_list())
-        self._by_length = {
-            int(n.removeprefix("encode_")): Signature(self._model, n)
-            for n in names
-            if n.startswith("encode_")
-        }
-        if not self._by_length and "encode" not in names:
-            raise ValueError(f"{path} has no 'encode' signature; it has {sorted(names)}.")
-        self.max_length = max(self._by_length, default=None)
-        self.lengths = tuple(self._by_length)
-        name = "encode" if "encode" in names else names[0]
-        self.input_names = sorted(self._model.get_input_tensor_details(name))
-        self._dynamic = None if self._by_length else _any_length(path, num_threads)
-
-    def __call__(self, token_ids, **others):
-        """The output, float32 ``(1, …)``, for one sequence.
-
-        Args:
-            token_ids: ints, as many as there are tokens; padded to the next length of the file.
-            others: inputs such as ``token_types``, as long. ``padding_mask`` is made here.
-        """
-        token_ids = [int(i) for i in token_ids]
-        length = self._length(len(token_ids))
-        values = {}
-        for name in self.input_names:
-            if name == "padding_mask":
-                row = [1] * len(token_ids)
-            else:
-                row = list(others.get(name, [0] if name in OTHERS else token_ids))
-                row += [0] * (len(token_ids) - len(row))
-            values[name] = np.array([row + [0] * (length - len(row))], "int32")
-        if self._dynamic is not None:
-            found = self._dynamic(**values)
-        else:
-            signature = self._by_length[length]
-            signature(**values)
-            found = {name: signature.output(name) for name in signature.results}
-        return found["output"] if list(found) == ["output"] else found
-
-    def _length(self, wanted):
-        """The shortest length of the file that holds so many tokens."""
-        if self._dynamic is not None:
-            return wanted
-        length = min((n for n in self._by_length if n >= wanted), default=None)
-        if length is None:
-            raise ValueError(
-                f"The text has {wanted} tokens, more than the {self.max_length} that the file "
-                "takes. Shorten it, or export with larger lengths."
-            )
-        return length
-
-
-def _any_length(path, num_threads):
-    """The ``encode`` signature in LiteRT's interpreter, which allocates anew for each length."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    with quiet():
-        interpreter = Interpreter(model_path=str(path), num_threads=num_threads)
-        return interpreter.get_signature_runner("encode")
-
-
-OTHERS = ("token_types",)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keraslm.export.to_saved_model.graph import GraphTokenizer
-from keraslm.export.to_tflite.signatures import NOT_EXPORTED
+from keraslm.export.to_tflite.encoders import NOT_EXPORTED
 from keraslm.generation.cache import init_cache
 from keraslm.generation.processors import ORDER
 from keraslm.generation.random import resolve_seed

@@ -15,7 +15,7 @@ from keraslm.export.proof import (
     largest_difference,
     written_prompts,
 )
-from keraslm.export.to_tflite.signatures import NOT_EXPORTED
+from keraslm.export.to_tflite.encoders import NOT_EXPORTED
 from keraslm.export.verification import Verification
 from keraslm.generation.cache import is_step_model
 from keraslm.models.precision import in_float32

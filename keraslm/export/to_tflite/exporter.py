@@ -1,16 +1,20 @@
 """A model as a ``.tflite`` file: builtin operations only, float32 or quantised."""
 
-import json
 from pathlib import Path
 
 from keraslm._files import replaced_file
 from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import prove
 from keraslm.export.to_tflite import signatures
+from keraslm.export.to_tflite.encoders import DYNAMIC, checked_lengths, encoder_of, is_task
+from keraslm.export.to_tflite.encoders import signatures as encoder_signatures
+from keraslm.export.to_tflite.padding import padded_inputs
 from keraslm.export.to_tflite.verify import verify_tflite
+from keraslm.export.verification import check_limits
 from keraslm.generation.cache import is_step_model
 from keraslm.litert.conversion import to_litert
 from keraslm.litert.flatbuffer import LiteRTFile
+from keraslm.litert.notes import DecoderNote, EncoderNote, add_note
 from keraslm.litert.quantization import check_kind, quantize_file
 from keraslm.litert.rewriting import simplify
 from keraslm.models.precision import in_float32
@@ -28,6 +32,7 @@ def tflite(
     generate=None,
     lengths=None,
     verify="quick",
+    limits=None,
 ):
     """Export a model to LiteRT.
 
@@ -47,9 +52,13 @@ def tflite(
         generate: of a decoder, ``(prompt tokens, new tokens)`` of an additional signature
             ``generate``, which runs the whole loop in one call.
         lengths: of other models, a length, several, or ``"dynamic"`` (any batch and length);
-            default 128, or the model's ``max_length`` if that is less.
+            default that of the model's own input, if it has one; else 128, or what the model takes
+            if that is less.
         verify: ``"quick"`` runs the file in LiteRT and compares it with Keras; ``"full"`` also
             measures perplexity, speed and memory; ``False`` does neither.
+        limits: what the proof of other models asks for, where that is not what
+            `keraslm.export.verification.LIMITS` says: a dict with ``"difference"``, ``"cosine"``
+            or ``"labels"``, such as ``{"cosine": 0.98}``.
 
     Returns:
         the file's ``Path``.
@@ -63,6 +72,7 @@ def tflite(
         >>> keraslm.export.tflite(lm, "saved_models/mine", quantization="int8")
     """
     check_kind(quantization)
+    limits = check_limits(limits)
     path = Path(path)
     path = path if path.suffix == ".tflite" else path / "model.tflite"
     model = getattr(lm, "model", lm)
@@ -79,10 +89,10 @@ def tflite(
                 "cache_length and generate are for a model that has cache_spec and step, as "
                 f"keraslm.models.GPT has; received {type(model).__name__}."
             )
-        content = convert_encoder(model, lengths, quantization)
+        content = convert_encoder(lm if is_task(lm) else model, lengths, quantization)
     with replaced_file(path) as new:
         new.write_bytes(content)
-        result = prove(verify_tflite(new, lm, verify), path) if verify else None
+        result = prove(verify_tflite(new, lm, verify, limits=limits), path) if verify else None
     write_manifest(path, result)
     return path
 
@@ -115,33 +125,26 @@ def convert(
                 f"generate={generate} is more than the model's max_length={model.max_length}."
             )
         functions["generate"] = signatures.generate_signature(model, prompt, new, stop_ids)
-    facts = signatures.cache_facts(model, cache_length)
-    return _smaller(to_litert(model.weights, functions), quantization, facts)
+    note = DecoderNote(cache_length)
+    return _smaller(to_litert(model.weights, functions), quantization, note)
 
 
 def convert_encoder(model, lengths=None, quantization=None):
-    """The bytes of the ``.tflite`` of any other model; arguments as in `tflite`."""
-    longest = getattr(model, "max_length", None)
-    if lengths is None:
-        lengths = min(128, longest or 128)
-    if lengths != signatures.DYNAMIC:
-        lengths = (lengths,) if isinstance(lengths, int) else tuple(lengths)
-        odd = [n for n in lengths if not isinstance(n, int) or n < 1 or n > (longest or n)]
-        if odd or not lengths:
-            limit = f" up to max_length={longest}" if longest else ""
-            raise ValueError(
-                f"lengths must be 'dynamic' or whole numbers from 1{limit}; received {lengths!r}."
-            )
-    model = in_float32(model)
-    functions = signatures.encoder_signatures(model, lengths)
-    return _smaller(to_litert(model.weights, functions), quantization)
+    """The bytes of the ``.tflite`` of a task or of any other model; arguments as in `tflite`."""
+    encoder = encoder_of(model, lengths)
+    lengths = checked_lengths(encoder, lengths)
+    functions = encoder_signatures(encoder, lengths)
+    length = encoder.default_length if lengths == DYNAMIC else max(lengths)
+    optional = tuple(name for name in ("token_types",) if name in encoder.inputs)
+    note = EncoderNote(tuple(encoder.inputs), optional, padded_inputs(encoder, length))
+    return _smaller(to_litert(encoder.weights, functions), quantization, note)
 
 
-def _smaller(content, quantization, facts=None):
+def _smaller(content, quantization, note=None):
     file = LiteRTFile(content)
-    if facts is not None:
-        file.add_note("keraslm", json.dumps(facts).encode())
     simplify(file)
     if quantization is not None:
         quantize_file(file, quantization)
+    if note is not None:
+        add_note(file, note)
     return file.to_bytes()

@@ -1,4 +1,4 @@
-"""What an exported file can be asked: concrete functions for each kind of model.
+"""What a decoder's file can be asked, as concrete functions.
 
 A decoder's signatures are those of LiteRT-LM: ``prefill_<T>`` and ``decode`` take ``tokens`` int32
 ``(1, T)``, ``input_pos`` int32 ``(T,)`` and the entries of the model's cache under their own names,
@@ -8,20 +8,12 @@ and give back those that changed; ``decode`` (T = 1) also gives ``logits`` float
 T`` must not pass ``length``. Behind a text that is shorter than T, ``input_pos`` goes on with
 another number than the next slot, such as -1. A model with a memory, such as an encoder–decoder,
 has one more signature, ``context``, which gives those entries of the cache that hold it.
-
-Every other model has one signature a length, ``encode_<L>``, or one ``encode`` for all.
 """
-
-import numpy as np
 
 from keraslm.generation.cache import takes_count
 
 TOP_K = 64  # the most that the ``generate`` signature chooses from, if it is not all
-DYNAMIC = "dynamic"
 SETTINGS = {"temperature": "float32", "top_k": "int32", "top_p": "float32", "seed": "int32"}
-
-
-# === Decoders ===
 
 
 def decoder_signatures(model, prefill_lengths, cache_length):
@@ -34,15 +26,6 @@ def decoder_signatures(model, prefill_lengths, cache_length):
     }
     signatures["decode"] = _step_signature(model, 1, cache_length, read_only)
     return signatures if memory is None else {**signatures, "context": memory}
-
-
-def cache_facts(model, cache_length):
-    """What a runner has to know of the cache: kept in the file."""
-    spec = model.cache_spec(1, cache_length)
-    return {
-        "max_length": cache_length,
-        "cache": {name: entry.length_axis for name, entry in spec.items()},
-    }
 
 
 def _context_signature(model):
@@ -130,66 +113,3 @@ def generate_signature(model, prompt_length, new_tokens, stop_ids):
         return {"tokens": found, "count": count}
 
     return tf.function(run, autograph=False).get_concrete_function(**spec)
-
-
-# === Other models ===
-
-
-def encoder_signatures(model, lengths):
-    """``encode_<L>`` for each length, or ``encode``.
-
-    Inputs are the model's own, by name, int32 (a ``padding_mask`` too: 1 for real tokens), each
-    ``(1, L)``, or ``(batch, seq)`` if dynamic. The output is called ``output``; several are
-    ``output_0``, ``output_1``, …
-    """
-    if lengths == DYNAMIC:
-        return {"encode": _encode_signature(model, None)}
-    return {f"encode_{length}": _encode_signature(model, length) for length in lengths}
-
-
-def _encode_signature(model, length):
-    import keras
-    import tensorflow as tf
-
-    structure = getattr(model, "_inputs_struct", None)
-    if not getattr(model, "inputs", None):
-        raise ValueError(
-            f"{type(model).__name__} has no symbolic inputs to export. Build it with "
-            "keras.Model(inputs, outputs), or call it once on data."
-        )
-    by_name = isinstance(structure, dict)
-    keys = sorted(structure) if by_name else [x.name for x in model.inputs]
-    inputs = [structure[k] for k in keys] if by_name else list(model.inputs)
-    wanted = {k: x for k, x in zip(keys, inputs, strict=True) if k not in NOT_EXPORTED}
-
-    def shape(tensor):
-        fixed = [1, length] if length else [None, None]
-        return [n or (fixed[i] if i < 2 else None) for i, n in enumerate(tensor.shape)]
-
-    spec = {
-        k: tf.TensorSpec(shape(x), tf.int32 if is_whole(x.dtype) else x.dtype, k)
-        for k, x in wanted.items()
-    }
-
-    def run(**given):
-        given = {k: tf.cast(v, wanted[k].dtype) for k, v in given.items()}
-        if by_name:
-            y = model(given, training=False)
-        else:
-            values = [given[k] for k in keys]
-            y = model(values[0] if len(values) == 1 else values, training=False)
-        flat = [tf.cast(t, "float32") for t in keras.tree.flatten(y)]
-        if len(flat) == 1:
-            return {"output": flat[0]}
-        return {f"output_{i}": t for i, t in enumerate(flat)}
-
-    return tf.function(run, autograph=False).get_concrete_function(**spec)
-
-
-# Inputs that only training uses.
-NOT_EXPORTED = ("segment_ids", "masked_positions")
-
-
-def is_whole(dtype):
-    """Whether a dtype is of whole numbers or bool, which files take as int32."""
-    return np.dtype(dtype if isinstance(dtype, str) else str(dtype)).kind in "iub"

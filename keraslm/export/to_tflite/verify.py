@@ -10,19 +10,21 @@ from collections import Counter
 import numpy as np
 
 from keraslm.export.proof import NEW_TOKENS, sample_context, written_prompts
-from keraslm.export.verification import PREFILL_TOKENS, Verification
+from keraslm.export.to_tflite.encoders import encoder_of, is_task
+from keraslm.export.to_tflite.verify_encoder import verify_encoder
+from keraslm.export.verification import PREFILL_TOKENS, Verification, check_limits
 from keraslm.generation.cache import init_cache, is_step_model, updated
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.generator import Generator
 from keraslm.litert.flatbuffer import LiteRTFile
 from keraslm.models.precision import in_float32
-from keraslm.runtimes.litert import LiteRTEncoder, LiteRTModel
+from keraslm.runtimes.litert import LiteRTModel
 
 PERPLEXITY_TOKENS = 1024
 
 
-def verify_tflite(path, lm, mode="quick", texts=None) -> Verification:
-    """`keraslm.export.verify` for a ``.tflite``."""
+def verify_tflite(path, lm, mode="quick", texts=None, limits=None) -> Verification:
+    """`keraslm.export.verify` for a ``.tflite``; ``limits`` as in `keraslm.export.tflite`."""
     model = getattr(lm, "model", lm)
     file = LiteRTFile(path.read_bytes())
     facts = {
@@ -32,9 +34,16 @@ def verify_tflite(path, lm, mode="quick", texts=None) -> Verification:
         "bytes_by_dtype": file.sizes(),
     }
     if not is_step_model(model):
-        return _verify_encoder(path, model, facts)
+        encoder = encoder_of(lm if is_task(lm) else model, _lengths_of(file))
+        return verify_encoder(path, encoder, facts, check_limits(limits))
     result = _verify_decoder(path, lm, facts)
     return _measured(result, path, lm, texts) if mode == "full" else result
+
+
+def _lengths_of(file):
+    """The lengths of an encoder's file, as `keraslm.export.tflite` takes them."""
+    names = [name for name in file.signatures() if name.startswith("encode_")]
+    return tuple(int(name.removeprefix("encode_")) for name in names) or "dynamic"
 
 
 def quantization_of(file):
@@ -238,51 +247,3 @@ def _held_out():
     from keraslm.data import clean_text, read_texts, split_texts, wikipedia_sample
 
     return split_texts([clean_text(text) for text in read_texts(wikipedia_sample())], 0.05)[1]
-
-
-# === Other models ===
-
-
-def _verify_encoder(path, model, facts):
-    """Random ids of several lengths, through both."""
-    model, litert = in_float32(model), LiteRTEncoder(path)
-    longest = litert.max_length or min(64, getattr(model, "max_length", 64))
-    ids_below = getattr(model, "vocab_size", None) or _vocab_size(model)
-    rng = np.random.default_rng(0)
-    lengths = sorted({1, max(1, longest // 3), longest})
-    if "padding_mask" not in litert.input_names and litert.max_length:
-        lengths = sorted(litert.lengths)  # without a mask, padding would be read as text
-    difference, equal, kl, total = 0.0, 0, [], 0
-    for length in lengths:
-        ids = rng.integers(0, ids_below, length)
-        found = np.concatenate([_flat(y)[:length] for y in _outputs(litert(ids))])
-        wanted = np.concatenate(
-            [_flat(y) for y in _outputs(model(np.asarray([ids], "int32"), training=False))]
-        )
-        difference = max(difference, float(np.abs(found - wanted).max()))
-        equal += int((found.argmax(-1) == wanted.argmax(-1)).sum())
-        total += len(wanted)
-        kl += [divergence(a, b) for a, b in zip(wanted, found, strict=True)]
-    mean = float(np.mean(kl))
-    return Verification("tflite", len(lengths), equal, total, difference, kl=mean, **facts)
-
-
-def _outputs(found):
-    import keras
-
-    return [keras.ops.convert_to_numpy(y) for y in keras.tree.flatten(found)]
-
-
-def _flat(y):
-    """The rows of an output: ``(seq, …)`` or ``(1, …)``."""
-    return y[0] if y.ndim == 3 else y.reshape(1, -1)
-
-
-def _vocab_size(model):
-    """Rows of the first embedding table of a model."""
-    import keras
-
-    for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, keras.layers.Embedding):
-            return layer.input_dim
-    return 2
