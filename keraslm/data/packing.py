@@ -80,9 +80,7 @@ def encode_documents(
     for documents in _groups(texts, batch):
         pieces = [_pieces(text) if cuts else [text] for text in documents]
         flat = [piece for parts in pieces for piece in parts]
-        encoded = iter(
-            tokenizer.encode_batch(flat, allow_control_tokens=allow_control_tokens)
-        )
+        encoded = iter(tokenizer.encode_batch(flat, allow_control_tokens=allow_control_tokens))
         for text, parts in zip(documents, pieces, strict=True):
             ids = [token for _ in parts for token in next(encoded)]
             if not ids:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from keraslm.interop.configs import read_json
+from keraslm.interop.generation_files import read_generation, stated_generation
 from keraslm.interop.tokenizer_classes import CLASSES, SAME, class_name, start_and_end
 from keraslm.tokenizers import files, sentencepiece
 from keraslm.tokenizers.roles import ROLES, Roles
@@ -67,7 +68,21 @@ def load_tokenizer(folder: Path, config: dict[str, Any] | None = None) -> Tokeni
     elif engine.post_processor is None or {"add_bos_token", "add_eos_token"} & set(settings):
         engine.post_processor = start_and_end(words, engine.token_to_id, settings)
     present = {r: word for r, word in words.items() if engine.token_to_id(word) is not None}
-    return Tokenizer(engine, _roles(present, settings, folder))
+    ids = stated_generation(folder, config)
+    if known is None and not stated_roles:  # no file of the tokenizer says anything
+        usual = {f"{role}_token_id" for role in ROLES}
+        ids = {key: config[key] for key in usual & set(config)} | ids
+        for role in ("bos", "pad", "unk", "mask", "cls", "sep"):
+            number = ids.get(f"{role}_token_id")
+            if type(number) is int and engine.id_to_token(number) is not None:
+                present[role] = engine.id_to_token(number)
+    stop = read_generation({"eos_token_id": ids.get("eos_token_id")}, folder).stop_ids
+    ends = [present["eos"]] if "eos" in present else []
+    ends += [word for i in stop if (word := engine.id_to_token(i)) and word not in ends]
+    roles = _roles(present, tuple(ends), settings, folder)
+    if not present and not ends:
+        roles = Roles.from_names(engine.get_vocab(), prompt="whole", settings=roles.settings)
+    return Tokenizer(engine, roles)
 
 
 # === What the files state ===
@@ -99,8 +114,7 @@ def _settings(folder):
     return settings
 
 
-def _roles(words, settings, folder):
-    eos = words.pop("eos", None)
+def _roles(words, ends, settings, folder):
     inner = ("extra_special_tokens", "_added_tokens")
     rest = {key: value for key, value in settings.items() if key not in inner}
     if settings["extra_special_tokens"]:
@@ -112,7 +126,7 @@ def _roles(words, settings, folder):
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
     words = {role: words.get(role) for role in ROLES if role != "eos"}
-    return dataclasses.replace(roles, **words, eos=() if eos is None else (eos,))
+    return dataclasses.replace(roles, **words, eos=ends)
 
 
 def _content(token):

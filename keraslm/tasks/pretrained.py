@@ -1,12 +1,8 @@
 """The third door: something on disk, or on Hugging Face's hub."""
 
 from keraslm.interop.configs import read_json
-from keraslm.interop.folders import (
-    fitting_tokenizer,
-    generation_config_of,
-    is_huggingface,
-    pooling_of,
-)
+from keraslm.interop.folders import fitting_tokenizer, is_huggingface, pooling_of
+from keraslm.interop.generation_files import generation_config_of, stated_generation
 from keraslm.interop.hub import find
 from keraslm.interop.huggingface import load_huggingface
 from keraslm.tasks import bundle, encoders
@@ -59,7 +55,12 @@ def _from_hugging_face(folder, dtype):
     tokenizer = fitting_tokenizer(folder, model)
     config = read_json(folder / "config.json")
     if hasattr(model, "step"):
-        return TextGenerator(model, tokenizer, generation_config_of(folder, config))
+        return TextGenerator(
+            model,
+            tokenizer,
+            generation_config_of(folder, config),
+            stated=stated_generation(folder, config),
+        )
     if model.head == "masked_lm":
         return encoders.FillMask(model, tokenizer)
     if model.head == "classifier":

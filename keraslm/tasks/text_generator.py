@@ -47,9 +47,7 @@ class TextGenerator:
         >>> lm.save("saved_models/mine")
     """
 
-    def __init__(
-        self, model, tokenizer, generation_config=None, *, jit_compile=False, stated=None
-    ):
+    def __init__(self, model, tokenizer, generation_config=None, *, jit_compile=False, stated=None):
         self.generator = Generator(model, jit_compile=jit_compile)
         if tokenizer is not None and tokenizer.vocab_size > model.vocab_size:
             raise ValueError(
@@ -293,6 +291,11 @@ class TextGenerator:
 
     # === Saving ===
 
+    @property
+    def settings(self) -> dict:
+        """What the bundle keeps beside model, tokenizer and generation settings."""
+        return {"stated": self.stated} if self.stated else {}
+
     def save_huggingface(self, folder):
         """Write a folder that `transformers` loads; see `keraslm.interop.save_huggingface`."""
         from keraslm.interop.huggingface import save_huggingface
@@ -338,6 +341,10 @@ class TextGenerator:
     def _config(self, prompts, max_new_tokens, max_length, settings):
         if max_new_tokens is not None and max_length is not None:
             raise ValueError("Give max_new_tokens or max_length, not both.")
+        is_default = self.generation_config.max_new_tokens == GenerationConfig().max_new_tokens
+        stated = self.stated.get("max_length")
+        if stated and is_default and max_new_tokens is None and max_length is None:
+            max_length = max(stated, 1 + max(len(ids) for ids in prompts))  # it bounds no prompt
         if max_length is not None:
             longest = max(len(ids) for ids in prompts)
             max_new_tokens = max_length - longest

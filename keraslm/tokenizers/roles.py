@@ -25,6 +25,7 @@ _IN_THE_ENGINE = {
     "backend", "is_local", "local_files_only", "files_loaded", "init_inputs",
 }  # fmt: skip
 _OURS = "keraslm"
+_UNBOUND = 10**9  # `transformers` writes 10**30 for no bound
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,9 @@ class Roles:
     def __post_init__(self):
         for name, known in (("prompt", PROMPTS), ("source", SOURCES)):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {known}; received {getattr(self, name)!r}.")
+                raise ValueError(
+                    f"{name} must be one of {known}; received {getattr(self, name)!r}."
+                )
 
     @classmethod
     def from_names(cls, tokens: Iterable[str], **fields: Any) -> "Roles":
@@ -111,13 +114,15 @@ class Roles:
         clean_up = config.get("clean_up_tokenization_spaces")
         _check(clean_up in (None, True, False), "clean_up_tokenization_spaces", clean_up)
         known = {f"{role}_token" for role in ROLES} | _IN_THE_ENGINE | {
-            "chat_template", "model_max_length", "max_len", "clean_up_tokenization_spaces", _OURS,
+            "chat_template", "max_len", "clean_up_tokenization_spaces", _OURS,
         }  # fmt: skip
+        is_bound = length is not None and length <= _UNBOUND
+        known |= {"model_max_length"} if is_bound else set()
         return cls(
             **stated,
             eos=eos,
             chat_template=_chat_template(config.get("chat_template")),
-            model_max_length=None if length is None or length > 1e9 else int(length),
+            model_max_length=int(length) if is_bound else None,
             clean_up_tokenization_spaces=bool(clean_up),
             settings={key: value for key, value in config.items() if key not in known},
             **{"prompt": "whole", "source": "files", **fields,
