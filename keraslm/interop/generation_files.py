@@ -17,7 +17,8 @@ DEFAULT = GenerationConfig()
 # text.
 KNOWN = {
     "do_sample", "max_length", "eos_token_id", "bos_token_id", "pad_token_id",
-    "transformers_version", "decoder_start_token_id", "use_cache", "return_dict_in_generate", "return_legacy_cache",
+    "transformers_version", "decoder_start_token_id", "use_cache", "return_dict_in_generate",
+    "return_legacy_cache",
     "output_attentions", "output_hidden_states", "output_scores", "output_logits",
     "cache_implementation", "cache_config", "low_memory", "length_penalty", "early_stopping",
     "renormalize_logits", "remove_invalid_values", "num_assistant_tokens", "is_assistant",

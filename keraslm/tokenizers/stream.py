@@ -13,11 +13,11 @@ LONGEST_WINDOW = 64
 class TextStream:
     """Decodes tokens as they come, after a prompt: joined, the pieces are the continuation.
 
-    They equal ``tokenizer.decode([*prompt_ids, *new_ids])`` without ``tokenizer.decode(prompt_ids)``
-    in front, for every kind of tokenizer: with its blanks, and none inside a Chinese text. Only
-    where bytes are no character, and a tokenizer with byte fallback decodes a whole run of them
-    anew, may the two differ. A piece waits until no later token can change it. The cost of a token
-    does not grow with the text.
+    They equal ``tokenizer.decode([*prompt_ids, *new_ids])`` without the
+    ``tokenizer.decode(prompt_ids)`` in front, for every kind of tokenizer: with its blanks, and
+    none inside a Chinese text. Only where bytes are no character, and a tokenizer with byte
+    fallback decodes a whole run of them anew, may the two differ. A piece waits until no later
+    token can change it. The cost of a token does not grow with the text.
 
     Args:
         tokenizer: a `Tokenizer`.

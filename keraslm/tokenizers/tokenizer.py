@@ -66,7 +66,8 @@ class Tokenizer:
             vocab_size: how many tokens, special ones included. ``None``, for words and characters
                 only: all that occur.
             min_frequency: pairs, words and characters seen less often are left out.
-            lowercase: for ``"wordpiece"`` and ``"word"``: fold case and strip accents.
+            lowercase: for ``"word"``: lower case, marks and accents stay; for ``"wordpiece"``:
+                lower case without accents, as BERT.
             special_tokens: default ``("<|endoftext|>",)`` for bpe, BERT's five for wordpiece and
                 ``("<pad>", "<unk>", "<|endoftext|>")`` for words and characters.
 
@@ -199,7 +200,7 @@ class Tokenizer:
         is_whole = self.roles.prompt == "whole"
         ids = self.encode(text, is_whole, allow_control_tokens=allow_control_tokens)
         if self.roles.prompt == "open":
-            ids = self.template[0] + ids
+            ids = self.prompt_template[0] + ids
         if (not text or not ids) and self.bos_id is not None:
             return [self.bos_id]
         if not ids:
@@ -301,14 +302,20 @@ class Tokenizer:
         return self.template
 
     @property
+    def prompt_template(self) -> tuple[list[int], list[int]]:
+        """Ids put before and after a prompt: what ``roles.prompt`` says of the `template`."""
+        before, after = ([], []) if self.roles.prompt == "bare" else self.template
+        return before, after if self.roles.prompt == "whole" else []
+
+    @property
     def document_template(self) -> tuple[list[int], list[int]]:
         """Ids put before and after each document of a training stream.
 
         Before it stands what stands before a prompt; after it the token that ends texts or, where
         there is none, the end of the template.
         """
-        before, after = ([], []) if self.roles.prompt == "bare" else self.template
-        return before, after if self.eos_id is None else [self.eos_id]
+        after = [] if self.roles.prompt == "bare" else self.template[1]
+        return self.prompt_template[0], after if self.eos_id is None else [self.eos_id]
 
     @property
     def pad_id(self) -> int | None:
@@ -349,7 +356,7 @@ class Tokenizer:
 
     @property
     def cleans_up(self) -> bool:
-        """Whether `decode` leaves out blanks before punctuation; never of BPE, as `transformers`."""
+        """Whether `decode` leaves out blanks before punctuation; of BPE it never does."""
         return self.roles.clean_up_tokenization_spaces and self.kind != "bpe"
 
     @property

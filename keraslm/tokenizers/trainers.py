@@ -77,10 +77,8 @@ def _parts(kind, vocab_size, min_frequency, lowercase, special_tokens):
             vocab_size=size, min_frequency=1 if kind == "char" else min_frequency, **common
         )
         if kind == "word":
-            if lowercase:
-                engine.normalizer = normalizers.Sequence(
-                    [normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase()]
-                )
+            if lowercase:  # and no accent is stripped: in most scripts a mark is a letter
+                engine.normalizer = normalizers.Lowercase()
             engine.pre_tokenizer = pre_tokenizers.Whitespace()
             engine.decoder = decoders.WordPiece(cleanup=True)
         else:
