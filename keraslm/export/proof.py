@@ -1,5 +1,7 @@
 """What the proofs share: prompts, divergences, the refusal of an export that is not equal."""
 
+import numpy as np
+
 from keraslm.generation.config import GenerationConfig
 
 PROMPT_LENGTHS = (1, 9, 130)
@@ -19,9 +21,20 @@ def prove(result, name):
     return result
 
 
-def written_prompts(generator, start, longest):
+def written_prompts(generator, start, longest, context=None):
     """Prompts that the model writes itself, so that they look like its text."""
     lengths = sorted({min(length, longest) for length in PROMPT_LENGTHS})
     config = GenerationConfig(max_new_tokens=lengths[-1], top_k=50, seed=0)
-    written = [start, *generator.generate([[start]], config)[0].ids]
+    written = [start, *generator.generate([[start]], config, context=context)[0].ids]
     return [written[:length] for length in lengths]
+
+
+def sample_context(model):
+    """Inputs of a model's memory to try it on, a batch of 1; ``None`` if it has none."""
+    if not hasattr(model, "context_spec"):
+        return None
+    rng = np.random.default_rng(0)
+    return {
+        name: rng.integers(1, 2 if "mask" in name else model.vocab_size, shape).astype(dtype)
+        for name, (shape, dtype) in model.context_spec(1).items()
+    }

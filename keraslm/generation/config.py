@@ -1,6 +1,9 @@
 """How to decode, as data: saved as ``generation_config.json``."""
 
 import dataclasses
+import math
+import numbers
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,13 +13,13 @@ class GenerationConfig:
     Args:
         max_new_tokens: at most so many new tokens; fewer when the context is full.
         temperature: divides the logits (sampling); 0 is greedy.
-        top_k: sample from the ``k`` likeliest tokens (Fan et al. 2018).
+        top_k: sample from the ``k`` likeliest tokens (Fan et al. 2018); 0 is off.
         top_p: sample from the likeliest tokens that together reach this probability (Holtzman et
             al. 2020).
         min_p: leave out tokens less likely than this share of the likeliest (Nguyen et al. 2024).
         repetition_penalty: above 1, tokens already there get less likely (Keskar et al. 2019).
-        seed: the same seed gives the same tokens, in every export too; ``None``: another each
-            time.
+        seed: the same seed gives the same tokens, in every float32 export too; any whole number,
+            of which the remainder by ``2**31 - 1`` counts; ``None``: another each time.
         stop_ids: token ids that end a sequence; they are not part of the result.
 
     Raises:
@@ -33,29 +36,33 @@ class GenerationConfig:
     stop_ids: tuple[int, ...] = ()
 
     def __post_init__(self):
-        object.__setattr__(self, "stop_ids", tuple(int(i) for i in self.stop_ids))
         checks = (
-            ("max_new_tokens", "a positive whole number", lambda v: v == int(v) and v >= 1),
+            ("max_new_tokens", "a positive whole number", lambda v: _is_whole(v) and v >= 1),
             ("temperature", "0 (greedy) or more", lambda v: v is None or v >= 0),
-            ("top_k", "a positive whole number", lambda v: v is None or (v == int(v) and v >= 1)),
+            ("top_k", "0 (off) or a positive whole number",
+             lambda v: v is None or (_is_whole(v) and v >= 0)),
             ("top_p", "above 0 and at most 1", lambda v: v is None or 0 < v <= 1),
             ("min_p", "from 0 to 1", lambda v: v is None or 0 <= v <= 1),
             ("repetition_penalty", "above 0", lambda v: v > 0),
-            ("seed", "a whole number", lambda v: v is None or v == int(v)),
-        )
+            ("seed", "a whole number", lambda v: v is None or _is_whole(v)),
+        )  # fmt: skip
         for name, meaning, check in checks:
             value = getattr(self, name)
-            if isinstance(value, (bool, str)) or not check(value):
+            is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if not (value is None or (is_number and math.isfinite(value))) or not check(value):
                 raise ValueError(f"{name} must be {meaning}; received {value!r}.")
+            if name in ("max_new_tokens", "top_k", "seed") and value is not None:
+                object.__setattr__(self, name, int(value))
+        object.__setattr__(self, "stop_ids", tuple(int(i) for i in self.stop_ids))
 
     @property
     def is_sampled(self) -> bool:
         """Whether tokens are drawn; else the likeliest is taken."""
         if self.temperature is not None:
             return self.temperature > 0
-        return any(value is not None for value in (self.top_k, self.top_p, self.min_p))
+        return bool(self.top_k) or self.top_p is not None or self.min_p is not None
 
-    def replace(self, **changes) -> "GenerationConfig":
+    def replace(self, **changes: Any) -> "GenerationConfig":
         """A copy with some settings changed.
 
         Raises:
@@ -69,6 +76,10 @@ class GenerationConfig:
             )
         return dataclasses.replace(self, **changes)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """The settings as JSON-ready values."""
         return {**dataclasses.asdict(self), "stop_ids": list(self.stop_ids)}
+
+
+def _is_whole(value):
+    return value == int(value)

@@ -1,21 +1,23 @@
 """The loop around a model's ``step``: all at once, token by token, and scoring."""
 
-import secrets
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
+from keraslm.generation.cache import StepModel, init_cache, take_rows, updated
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.sampling import (
-    Method,
+    Settings,
+    method_at_run_time,
     method_of,
     next_token,
-    penalise,
     settings_of,
 )
+
+Context = Mapping[str, Any]  # inputs of a model's memory, by name
 
 
 class Generated(NamedTuple):
@@ -26,7 +28,7 @@ class Generated(NamedTuple):
 
 
 class Generator:
-    """Generates with any model that has ``init_cache``, ``step``, ``max_length``, ``vocab_size``.
+    """Generates with any `keraslm.generation.StepModel`.
 
     Functions are compiled once for each bucket of shapes and kept here.
 
@@ -40,13 +42,13 @@ class Generator:
         >>> generator.generate([[1, 2, 3]], GenerationConfig(max_new_tokens=5))[0].ids
     """
 
-    def __init__(self, model, jit_compile=False):
-        for name in ("init_cache", "step"):
-            if not hasattr(model, name):
-                raise ValueError(
-                    f"model must have init_cache and step, as keraslm.models.GPT has; received "
-                    f"{type(model).__name__}, which has no {name}."
-                )
+    def __init__(self, model: StepModel, jit_compile: bool = False):
+        has_cache = hasattr(model, "cache_spec") or hasattr(model, "init_cache")
+        if not has_cache or not hasattr(model, "step"):
+            raise ValueError(
+                "model must have cache_spec and step, as keraslm.models.GPT has; received "
+                f"{type(model).__name__}, which has no {'step' if has_cache else 'cache_spec'}."
+            )
         self.model = model
         self.jit_compile = jit_compile
         self._compiled: dict = {}
@@ -58,6 +60,7 @@ class Generator:
         prompts: Sequence[Sequence[int]],
         config: GenerationConfig,
         num_return_sequences: int = 1,
+        context: Context | None = None,
     ) -> list[Generated]:
         """Continue each prompt.
 
@@ -65,6 +68,8 @@ class Generator:
             prompts: token ids, at least one each; lengths may differ.
             config: how.
             num_return_sequences: continuations of each prompt.
+            context: what ``model.context`` takes, a row for each prompt: of an encoder–decoder the
+                source texts.
 
         Returns:
             ``len(prompts) * num_return_sequences`` results, those of a prompt side by side.
@@ -77,8 +82,8 @@ class Generator:
         length = _round_up(ids.shape[1] + room, 32)
         run = self._compile(
             ("generate", method, length, num_return_sequences),
-            lambda ids, pad, room, stop, settings: self.loop(
-                ids, pad, room, stop, settings, method, length, num_return_sequences
+            lambda ids, pad, room, stop, settings, context: self.loop(
+                ids, pad, room, stop, settings, method, length, num_return_sequences, context
             ),
         )
         tokens, log_probs, counts = run(
@@ -86,7 +91,8 @@ class Generator:
             ops.convert_to_tensor(pad),
             ops.convert_to_tensor(room, "int32"),
             ops.convert_to_tensor(config.stop_ids or (-1,), "int32"),
-            settings_of(config, _seed(config)),
+            settings_of(config),
+            self._context(context, len(prompts)),
         )
         tokens, log_probs, counts = (ops.convert_to_numpy(x) for x in (tokens, log_probs, counts))
         return [
@@ -94,17 +100,18 @@ class Generator:
             for i, n in enumerate(counts)
         ]
 
-    def loop(self, ids, pad, room, stop, settings, method, length, n):
+    def loop(self, ids, pad, room, stop, settings, method, length, n=1, context=None):
         """The whole generation as one graph: tokens, log-probs ``(rows, …)`` and counts."""
         batch, prompt = ops.shape(ids)
         rows = batch * n
         row = ops.arange(rows, dtype="int32")
-        cache = self.model.init_cache(batch, length)
-        logits, cache = self.model.step(ids, cache, 0, pad, last_only=True)
+        cache = self._new_cache(batch, length, context)
+        logits, changed = self.model.step(ids, cache, 0, pad, last_only=True)
+        cache = updated(cache, changed)
         if n > 1:
-            cache = keras.tree.map_structure(lambda x: ops.repeat(x, n, axis=0), cache)
+            cache = take_rows(cache, row // n)
             logits, pad = ops.repeat(logits, n, axis=0), ops.repeat(pad, n, axis=0)
-        seen = self._seen(ids, pad if n == 1 else pad[::n], n) if method.penalty else None
+        seen = self._seen(ids, pad if n == 1 else pad[::n], n) if method.needs_seen else None
         token, log_prob = self._choose(logits[:, 0], seen, method, settings, row, 0)
         done = _is_in(token, stop)
         tokens = ops.zeros((rows, length - prompt), "int32")
@@ -120,9 +127,10 @@ class Generator:
 
         def turn(i, token, done, count, tokens, log_probs, cache, *seen):
             seen = tuple(ops.logical_or(s, _one_hot(token, s)) for s in seen)
-            logits, cache = self.model.step(
+            logits, changed = self.model.step(
                 ops.expand_dims(token, 1), cache, prompt + i - 1, pad, last_only=True
             )
+            cache = updated(cache, changed)
             token, log_prob = self._choose(
                 logits[:, 0], seen[0] if seen else None, method, settings, row, i
             )
@@ -138,46 +146,40 @@ class Generator:
         )
         return tokens, log_probs, count
 
-    def generate_in_graph(self, ids, pad, max_new_tokens, stop_ids, settings):
-        """`generate` inside a ``tf.function``, with tensors of any shape, for SavedModels.
+    def generate_in_graph(
+        self,
+        ids: Any,
+        pad: Any,
+        max_new_tokens: Any,
+        stop_ids: Sequence[int],
+        settings: Settings,
+        length: int | None = None,
+        most: int | None = None,
+    ) -> tuple[Any, Any]:
+        """`generate` inside a ``tf.function``, with settings that are tensors, for exports.
 
         Args:
             ids: int32 ``(batch, seq)``, padded on the left.
             pad: int32 ``(batch,)``, how much.
-            max_new_tokens: int32 ().
+            max_new_tokens: int32 scalar.
             stop_ids: ints.
-            settings: a `Settings` of scalars; a temperature of 0 is greedy.
+            settings: scalars by name, ``seed`` among them; a temperature of 0 is greedy.
+            length: slots of the cache; default as many as the call needs.
+            most: the largest ``top_k``, if the logits are to be sorted.
 
         Returns:
-            ragged int32 ``(batch, None)``: the new tokens.
+            int32 ``(batch, …)``, the new tokens, and int32 ``(batch,)``, how many they are.
         """
-        import tensorflow as tf
-
-        longest = tf.shape(ids)[1]
-        full = tf.debugging.assert_less(
-            longest,
-            self.model.max_length,
-            f"The prompt fills the context of {self.model.max_length} tokens: nothing can follow.",
-        )
-        with tf.control_dependencies([full]):  # before the model sees positions it does not have
-            ids = tf.identity(ids)
-        room = tf.minimum(max_new_tokens, self.model.max_length - longest)
-        greedy = settings.temperature <= 0.0  # the likeliest is the only one of the top 1
-        method = Method(True, self.model.vocab_size, settings.repetition_penalty != 1.0)
-        settings = settings._replace(
-            temperature=tf.where(greedy, 1.0, settings.temperature),
-            top_k=tf.where(greedy, 1, settings.top_k),
-        )
-        stop = tf.constant(stop_ids or (-1,), tf.int32)
-        tokens, _, counts = self.loop(ids, pad, room, stop, settings, method, longest + room, 1)
-        return tf.RaggedTensor.from_tensor(tokens, lengths=counts)
+        method = method_at_run_time(tuple(settings), most)
+        stop = ops.convert_to_tensor(tuple(stop_ids) or (-1,), "int32")
+        length = ops.shape(ids)[1] + max_new_tokens if length is None else length
+        tokens, _, counts = self.loop(ids, pad, max_new_tokens, stop, settings, method, length)
+        return tokens, counts
 
     def _choose(self, logits, seen, method, settings, row, step):
         """The next token ``(rows,)`` and its log-probability, before penalties and filters."""
         log_p = ops.log_softmax(logits, axis=-1)
-        if method.penalty:
-            logits = penalise(logits, seen, settings.repetition_penalty)
-        token = next_token(logits, method, settings, row, step)
+        token = next_token(logits, method, settings, row, step, seen)
         return token, ops.take_along_axis(log_p, ops.expand_dims(token, 1), axis=1)[:, 0]
 
     def _seen(self, ids, pad, n):
@@ -191,9 +193,15 @@ class Generator:
     # === Token by token ===
 
     def stream(
-        self, prompts: Sequence[Sequence[int]], config: GenerationConfig
+        self,
+        prompts: Sequence[Sequence[int]],
+        config: GenerationConfig,
+        context: Context | None = None,
     ) -> Iterator[list[tuple[int, float] | None]]:
         """Continue the prompts, giving each new token as soon as it is there.
+
+        Args:
+            prompts, config, context: as in `generate`.
 
         Yields:
             for each prompt ``(token id, log-probability)``, or ``None`` once it has ended. The
@@ -202,13 +210,14 @@ class Generator:
         ids, pad, room = self._prepare(prompts, config.max_new_tokens)
         method = method_of(config, self.model.vocab_size)
         length = _round_up(ids.shape[1] + room, 32)
-        settings = settings_of(config, _seed(config))
+        settings = settings_of(config)
         row = ops.arange(len(prompts), dtype="int32")
-        seen = self._seen(ops.convert_to_tensor(ids), pad, 1) if method.penalty else None
-        cache = self.model.init_cache(len(prompts), length)
+        seen = self._seen(ops.convert_to_tensor(ids), pad, 1) if method.needs_seen else None
+        cache = self._new_cache(len(prompts), length, self._context(context, len(prompts)))
 
         def one_step(ids, cache, start, pad, seen, settings, number):
-            logits, cache = self.model.step(ids, cache, start, pad, last_only=True)
+            logits, changed = self.model.step(ids, cache, start, pad, last_only=True)
+            cache = updated(cache, changed)
             token, log_prob = self._choose(logits[:, 0], seen, method, settings, row, number)
             if seen is not None:
                 seen = ops.logical_or(seen, _one_hot(token, seen))
@@ -239,11 +248,14 @@ class Generator:
 
     # === Scoring ===
 
-    def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+    def score(
+        self, sequences: Sequence[Sequence[int]], context: Context | None = None
+    ) -> list[list[float]]:
         """Log-probability (natural) of each token but the first, given those before it.
 
         Args:
             sequences: token ids, two at least.
+            context: as in `generate`.
         """
         for ids in sequences:
             if len(ids) < 2:
@@ -254,15 +266,37 @@ class Generator:
         for i, ids in enumerate(sequences):
             batch[i, : len(ids)] = ids  # padding on the right: causal, so no mask is needed
 
-        def log_probs_of(ids):
-            cache = self.model.init_cache(ids.shape[0], ids.shape[1])
+        def log_probs_of(ids, context):
+            cache = self._new_cache(ids.shape[0], ids.shape[1], context)
             logits, _ = self.model.step(ids, cache, 0)
             log_p = ops.log_softmax(logits[:, :-1], axis=-1)
             return ops.take_along_axis(log_p, ops.expand_dims(ids[:, 1:], -1), axis=-1)[..., 0]
 
         run = self._compile(("score",), log_probs_of)
-        result = ops.convert_to_numpy(run(ops.convert_to_tensor(batch)))
+        context = self._context(context, len(sequences))
+        result = ops.convert_to_numpy(run(ops.convert_to_tensor(batch), context))
         return [result[i, : len(ids) - 1].tolist() for i, ids in enumerate(sequences)]
+
+    # === Context ===
+
+    def _context(self, context, rows):
+        """The inputs of the model's memory as tensors, or None."""
+        names = tuple(self.model.context_spec(1)) if hasattr(self.model, "context_spec") else ()
+        given = {} if context is None else dict(context)
+        if set(given) != set(names):
+            needs = f"needs {', '.join(names)}" if names else "takes none"
+            raise ValueError(
+                f"context must fit the model: a {type(self.model).__name__} {needs}; received "
+                f"{', '.join(sorted(given)) or 'none'}."
+            )
+        for name, value in given.items():
+            if len(value) != rows:
+                raise ValueError(f"context[{name!r}] has {len(value)} rows for {rows} prompts.")
+        return {name: ops.convert_to_tensor(value) for name, value in given.items()}
+
+    def _new_cache(self, batch, length, context=None):
+        cache = init_cache(self.model, batch, length)
+        return updated(cache, self.model.context(**context)) if context else cache
 
     # === Shapes and compilation ===
 
@@ -311,10 +345,6 @@ class Generator:
                 function = tf.function(function, jit_compile=self.jit_compile, autograph=False)
             self._compiled[key] = function
         return self._compiled[key]
-
-
-def _seed(config):
-    return secrets.randbelow(2**31 - 1) if config.seed is None else int(config.seed) % (2**31 - 1)
 
 
 def _round_up(length, multiple):

@@ -7,24 +7,33 @@ multiplications and remainders only: a Feistel network over pairs of residues mo
 ``P - 1``). ``P * P < 2**31``, so nothing overflows.
 """
 
+import secrets
+
 from keras import ops
 
+SEEDS = 2**31 - 1  # how many there are
 P = 46337
 # One for each round, so that seed and step do not cancel out in all rounds alike.
 CONSTANTS = (7919, 15485, 22807, 30449, 38183, 45413)
+
+
+def resolve_seed(seed: int | None) -> int:
+    """The seed from 0 to ``SEEDS - 1`` that any whole number stands for; ``None``: a random one."""
+    return secrets.randbelow(SEEDS) if seed is None else int(seed) % SEEDS
 
 
 def uniform(seed, row, step):
     """Numbers in (0, 1), one for each row: a pure function of its arguments.
 
     Args:
-        seed: int32 scalar, not negative.
+        seed: int32 scalar; negative ones count from the end, as in `resolve_seed`.
         row: int32 ``(batch,)``, not negative.
         step: int32 scalar, not negative.
 
     Returns:
         float32 ``(batch,)``.
     """
+    seed = seed % SEEDS
     low, high = seed % P, seed // P % P
     left, right = row % P, step % P + 0 * row
     for i, constant in enumerate(CONSTANTS):

@@ -168,9 +168,13 @@ class LiteRTFile:
 
         builder = flatbuffers.Builder(1024)
         builder.Finish(part.Pack(builder), identifier)
+        self.add_note(name, bytes(builder.Output()))
+
+    def add_note(self, name, content):
+        """Keep bytes in the file, under a name."""
         entry = schema().MetadataT()
         entry.name = name
-        self.set_constant(entry, np.frombuffer(bytes(builder.Output()), "uint8"))
+        self.set_constant(entry, np.frombuffer(content, "uint8"))
         self.model.metadata = [*(self.model.metadata or []), entry]
 
     def to_bytes(self):
@@ -271,3 +275,13 @@ def _block_details(tensor):
         return None
     blockwise = schema().QuantizationDetails.BlockwiseQuantization
     return parameters.details if parameters.detailsType == blockwise else None
+
+
+def read_note(path, name):
+    """The bytes that `LiteRTFile.add_note` kept in a file, or ``None``; weights are not read."""
+    model = schema().Model.GetRootAs(np.memmap(path, mode="r"), 0)
+    for i in range(model.MetadataLength()):
+        entry = model.Metadata(i)
+        if entry.Name() == name.encode():
+            return bytes(model.Buffers(entry.Buffer()).DataAsNumpy())
+    return None

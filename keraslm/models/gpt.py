@@ -1,11 +1,14 @@
 """The decoder: GPT-2's shape by default, Llama's and others' by its arguments."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keraslm.generation.cache import Cache, CacheEntry, init_cache
 from keraslm.layers.common import register
 from keraslm.models.base import TransformerModel, symbolic_inputs
-from keraslm.models.trunk import Trunk
+from keraslm.models.trunk import Trunk, cache_names
 
 
 @register
@@ -76,25 +79,34 @@ class GPT(TransformerModel):
 
     # === The step protocol: what generation and every export run ===
 
-    def init_cache(self, batch, length):
-        """An empty cache.
+    def cache_spec(self, batch: Any, length: Any) -> dict[str, CacheEntry]:
+        """Keys and values of each block, under the names that LiteRT-LM has for them.
 
         Args:
             batch: number of rows.
             length: number of slots, at least as many as tokens will be written.
 
         Returns:
-            one ``(keys, values)`` a block, each ``(batch, num_kv_heads, length, head_dim)`` in
-            the compute dtype.
+            ``kv_cache_k_<i>`` and ``kv_cache_v_<i>`` of block ``i``, each ``(batch, num_kv_heads,
+            length, head_dim)`` in the compute dtype.
         """
         config = self.transformer_config
         shape = (batch, config.num_kv_heads, length, config.head_dim)
-        dtype = self.compute_dtype
-        return tuple(
-            (ops.zeros(shape, dtype), ops.zeros(shape, dtype)) for _ in range(config.num_layers)
-        )
+        entry = CacheEntry(shape, self.compute_dtype, length_axis=2)
+        return {name: entry for i in range(config.num_layers) for name in cache_names(i)}
 
-    def step(self, token_ids, cache, start, pad=None, last_only=False):
+    def init_cache(self, batch: Any, length: Any) -> Cache:
+        """An empty cache: zeros, as `cache_spec` describes it."""
+        return init_cache(self, batch, length)
+
+    def step(
+        self,
+        token_ids: Any,
+        cache: Cache,
+        start: Any,
+        pad: Any = None,
+        last_only: bool = False,
+    ) -> tuple[Any, Cache]:
         """Run some tokens, writing their keys and values into the cache.
 
         Args:
@@ -112,23 +124,25 @@ class GPT(TransformerModel):
                 known; inside a graph the last slots would be overwritten).
         """
         length = token_ids.shape[1] or ops.shape(token_ids)[1]
-        room = cache[0][0].shape[2]
-        if all(isinstance(n, int) for n in (length, start, room)) and start + length > room:
+        keys = cache["kv_cache_k_0"]
+        slots = keys.shape[2]
+        if all(isinstance(n, int) for n in (length, start, slots)) and start + length > slots:
             raise ValueError(
-                f"The cache has {room} slots; received {length} tokens from slot {start} on. Make "
+                f"The cache has {slots} slots; received {length} tokens from slot {start} on. Make "
                 "it longer with init_cache."
             )
-        slots = ops.expand_dims(start + ops.arange(length, dtype="int32"), 0)  # (1, T)
+        positions = ops.expand_dims(start + ops.arange(length, dtype="int32"), 0)  # (1, T)
         mask = None
         if pad is not None:
             pad = ops.expand_dims(ops.cast(pad, "int32"), 1)  # (B, 1)
-            keys = ops.expand_dims(ops.arange(ops.shape(cache[0][0])[2], dtype="int32"), 0)
-            mask = keys >= pad  # (B, S)
-            slots = ops.maximum(slots - pad, 0)
+            mask = (
+                ops.expand_dims(ops.arange(ops.shape(keys)[2], dtype="int32"), 0) >= pad
+            )  # (B, S)
+            positions = ops.maximum(positions - pad, 0)
         hidden, cache = self.trunk(
             token_ids,
             attention_mask=mask,
-            positions=slots,
+            positions=positions,
             cache=cache,
             start=start,
             training=False,

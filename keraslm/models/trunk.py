@@ -134,7 +134,7 @@ class Trunk:
     ):
         """Hidden states ``(batch, seq, d_model)``; with a cache, ``(hidden states, cache)``.
 
-        ``cache``: one ``(keys, values)`` a block; see `TransformerBlock`.
+        ``cache``: keys and values of each block, by `cache_names`; see `TransformerBlock`.
         """
         x = self.embed(token_ids)  # (B, T, C)
         if self.token_types is not None:
@@ -145,19 +145,24 @@ class Trunk:
             x = self.embedding_norm(x)
         if self.dropout is not None:
             x = self.dropout(x, training=training)
-        new_cache = []
+        new_cache = {}
         for i, block in enumerate(self.blocks):
             x = block(
                 x,
                 attention_mask=attention_mask,
                 positions=positions,
-                cache=None if cache is None else cache[i],
+                cache=None if cache is None else tuple(cache[name] for name in cache_names(i)),
                 start=start,
                 training=training,
             )
             if cache is not None:
                 x, block_cache = x
-                new_cache.append(block_cache)
+                new_cache.update(zip(cache_names(i), block_cache, strict=True))
         if self.norm is not None:
             x = self.norm(x)
-        return x if cache is None else (x, tuple(new_cache))
+        return x if cache is None else (x, new_cache)
+
+
+def cache_names(block):
+    """Names of the keys and the values of a block, by its number, in a cache."""
+    return f"kv_cache_k_{block}", f"kv_cache_v_{block}"

@@ -2,14 +2,18 @@
 
 import atexit
 import functools
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 
 from keraslm.generation.config import GenerationConfig
-from keraslm.generation.sampling import method_of, next_token, penalise, settings_of
+from keraslm.generation.processors import ORDER, check_supported
+from keraslm.generation.random import resolve_seed
+from keraslm.generation.sampling import Method, method_of, next_token, settings_of
 from keraslm.litert.conversion import quiet
+from keraslm.litert.flatbuffer import read_note
 
 
 def compiled(path, num_threads):
@@ -127,13 +131,17 @@ class LiteRTModel:
         >>> list(model.generate([1, 2, 3], GenerationConfig(max_new_tokens=5)))
     """
 
+    # Settings that change the text and that this runtime honours: all.
+    supports = frozenset(kind.setting for kind in ORDER)
+
     def __init__(self, path, num_threads=2):
         self._model = compiled(path, num_threads)
         names = list(self._model.get_signature_list())
         if "decode" not in names:
             raise ValueError(f"{path} has no 'decode' signature; it has {sorted(names)}.")
         decode = Signature(self._model, "decode")
-        cache = {n: d["shape"] for n, d in decode.details.items() if "kv_cache" in n}
+        given = ("tokens", "input_pos")
+        cache = {n: d["shape"] for n, d in decode.details.items() if n not in given}
         buffers = {name: decode.inputs[name] for name in cache}
         for name, shape in cache.items():
             buffers[name].write(np.zeros(shape, decode.details[name]["dtype"]))
@@ -143,7 +151,7 @@ class LiteRTModel:
             for name in names
             if name.startswith("prefill_")
         )
-        self.cache_length = next(iter(cache.values()))[2]
+        self.cache_length = _cache_length(path, cache)
         self.vocab_size = self._signatures["decode"].results["logits"]["shape"][-1]
         self.reset()
 
@@ -178,11 +186,32 @@ class LiteRTModel:
                 "for fewer new tokens."
             )
         signature = self._signatures[name]
-        signature(tokens=[tokens], input_pos=np.arange(self.position, self.position + len(tokens)))
+        slots = np.arange(self.position, self.position + len(tokens))
+        slots[real:] = -1  # padding, which must not change a recurrent state
+        signature(tokens=[tokens], input_pos=slots)
         self.position += real
         return signature
 
-    def generate(self, prompt, config: GenerationConfig):
+    def set_context(self, **inputs):
+        """Make the memory that the next tokens attend to, of an encoder–decoder its source text.
+
+        Args:
+            inputs: what the model's ``context`` takes, each with a batch of 1.
+
+        Raises:
+            ValueError: the file has no ``context`` signature, or other inputs.
+        """
+        signature = self._signatures.get("context")
+        names = () if signature is None else tuple(signature.details)
+        if set(inputs) != set(names):
+            raise ValueError(
+                f"context must be given {', '.join(names) or 'nothing'} for this file; received "
+                f"{', '.join(sorted(inputs)) or 'nothing'}."
+            )
+        if signature is not None:
+            signature(**inputs)
+
+    def generate(self, prompt, config: GenerationConfig, context=None):
         """Continue a prompt, giving each new token as soon as it is there.
 
         The same tokens as `keraslm.generation.Generator`, for the same settings and seed.
@@ -190,19 +219,21 @@ class LiteRTModel:
         Args:
             prompt: token ids.
             config: how.
+            context: as in `set_context`, a dict.
 
         Yields:
             token ids.
         """
         prompt = [int(i) for i in prompt]
         self._check(prompt)
+        check_supported(config, self.supports, "LiteRT")
         self.reset()
+        self.set_context(**(context or {}))
         self.prefill(prompt[:-1])
         token, seen = prompt[-1], set(prompt)
-        method = method_of(config, self.vocab_size)
-        settings = settings_of(config, config.seed or 0)
+        choose = self._chooser(method_of(config, self.vocab_size), settings_of(config))
         for step in range(min(config.max_new_tokens, self.cache_length - len(prompt))):
-            token = self._choose(self.decode(token), seen, method, settings, step)
+            token = choose(self.decode(token), seen, step)
             if token in config.stop_ids:
                 return
             seen.add(token)
@@ -230,6 +261,10 @@ class LiteRTModel:
             raise ValueError(
                 "The file has no 'generate' signature. Export it with generate=(prompt, new)."
             )
+        if 64 < top_k < self.vocab_size:
+            raise ValueError(
+                f"top_k must be at most 64 in one call, or 0 for all; received {top_k}."
+            )
         longest = signature.details["tokens"]["shape"][1]
         if not 0 < len(prompt) <= longest:
             raise ValueError(f"The prompt must have 1 to {longest} tokens; it has {len(prompt)}.")
@@ -237,20 +272,45 @@ class LiteRTModel:
         tokens[0, : len(prompt)] = prompt
         signature(
             tokens=tokens, length=len(prompt), max_new_tokens=max_new_tokens,
-            temperature=temperature, top_k=top_k, top_p=top_p, seed=seed,
+            temperature=temperature, top_k=min(top_k, self.vocab_size), top_p=top_p,
+            seed=resolve_seed(seed),
         )  # fmt: skip
         return signature.output("tokens")[0, : int(signature.output("count")[0])].tolist()
 
-    @staticmethod
-    def _choose(logits, seen, method, settings, step):
-        if not method.sample and not method.penalty:
-            return int(np.argmax(logits))
-        logits = logits[np.newaxis]
-        if method.penalty:
-            is_seen = np.isin(np.arange(logits.shape[1]), list(seen))[np.newaxis]
-            logits = penalise(logits, is_seen, settings.repetition_penalty)
-        row = np.zeros(1, "int32")
-        return int(next_token(logits, method, settings, row, np.int32(step))[0])
+    def _chooser(self, method, settings):
+        """The function from logits, tokens so far and step to the next token."""
+        if not method.processors and not method.sample:
+            return lambda logits, seen, step: int(np.argmax(logits))
+        run, row = _compiled_choice(method, self.vocab_size), np.zeros(1, "int32")
+
+        def choose(logits, seen, step):
+            is_seen = None
+            if method.needs_seen:
+                is_seen = np.zeros((1, self.vocab_size), bool)
+                is_seen[0, list(seen)] = True
+            return int(run(logits[np.newaxis], settings, row, np.int32(step), is_seen)[0])
+
+        return choose
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled_choice(method: Method, vocab_size: int):
+    """Keras' own choice of a token, as one graph: the same draws as in Keras."""
+    import tensorflow as tf
+
+    def run(logits, settings, row, step, seen):
+        logits = tf.ensure_shape(logits, (1, vocab_size))
+        return next_token(logits, method, settings, row, step, seen)
+
+    return tf.function(run, autograph=False, reduce_retracing=True)
+
+
+def _cache_length(path, cache):
+    """Tokens of prompt and continuation together: as the file states, or as its cache shows."""
+    facts = read_note(path, "keraslm")
+    if facts is not None:
+        return json.loads(facts)["max_length"]
+    return next(shape[2] for name, shape in cache.items() if name.startswith("kv_cache_"))
 
 
 class LiteRTEncoder:

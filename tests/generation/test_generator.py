@@ -126,7 +126,7 @@ def test_bad_prompts_are_named(generator):
         generator.generate([[1], []], GREEDY)
     with pytest.raises(ValueError, match="from 0 to 49; received 3 to 50"):
         generator.generate([[3, 50]], GREEDY)
-    with pytest.raises(ValueError, match="must have init_cache and step"):
+    with pytest.raises(ValueError, match="must have cache_spec and step"):
         Generator(keras.Sequential())
 
 

@@ -12,7 +12,7 @@ from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import prove
 from keraslm.export.to_litertlm.verify import verify_litertlm
 from keraslm.export.to_tflite.exporter import PREFILL_LENGTHS, check_kind, convert
-from keraslm.export.to_tflite.signatures import is_decoder
+from keraslm.generation.cache import is_step_model
 from keraslm.litert.conversion import quiet
 
 MAGIC = b"LITERTLM"
@@ -52,7 +52,7 @@ def litertlm(
         >>> keraslm.export.litertlm(lm, "saved_models/mine", quantization="int8")
     """
     check_kind(quantization)
-    if not is_decoder(getattr(lm, "model", None)) or getattr(lm, "tokenizer", None) is None:
+    if not is_step_model(getattr(lm, "model", None)) or getattr(lm, "tokenizer", None) is None:
         raise ValueError(
             "lm must be a TextGenerator: LiteRT-LM needs a decoder with its tokenizer; received "
             f"{type(lm).__name__}. Write keraslm.tasks.TextGenerator(model, tokenizer)."

@@ -7,7 +7,7 @@ from keraslm._version import __version__
 from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import prove
 from keraslm.export.to_saved_model.verify import verify_saved_model
-from keraslm.export.to_tflite.signatures import is_decoder
+from keraslm.generation.cache import is_step_model
 from keraslm.litert.conversion import quiet
 from keraslm.models.precision import in_float32
 
@@ -128,7 +128,7 @@ def _task(model, tokenizer, labels, length):
             f"tokenizer is for a bare model; a {type(task).__name__} has its own. Leave it out."
         )
     tokenizer = tokenizer or getattr(task, "tokenizer", None)
-    if is_decoder(model):
+    if is_step_model(model):
         if labels is not None or length is not None:
             raise ValueError(
                 f"labels and length are for an encoder; received a {type(model).__name__}, which "
@@ -192,7 +192,7 @@ def _check_tokenizer(tokenizer, model):
 def _endpoints(task):
     from keraslm.export.to_saved_model import signatures
 
-    if is_decoder(task.model):
+    if is_step_model(task.model):
         return signatures.decoder_endpoints(task)
     return signatures.encoder_endpoints(task)
 

@@ -10,7 +10,9 @@ import tensorflow as tf
 
 from keraslm.export.to_saved_model.graph import GraphTokenizer
 from keraslm.export.to_tflite.signatures import NOT_EXPORTED
-from keraslm.generation.sampling import Settings
+from keraslm.generation.cache import init_cache
+from keraslm.generation.processors import ORDER
+from keraslm.generation.random import resolve_seed
 
 TEXT = tf.TensorSpec((None,), tf.string, "text")
 IDS = tf.TensorSpec((None, None), tf.int32, "token_ids")
@@ -82,20 +84,38 @@ def decoder_endpoints(lm):
     # Traced once, so that what several endpoints share is stored once.
     encode = tf.function(_prompt_encoder(lm.tokenizer, twin), autograph=False)
 
+    # What is not an input of the file is as the task has it.
+    fixed = {
+        kind.setting: value
+        for kind in ORDER
+        if kind.setting not in SETTINGS
+        and (value := getattr(config, kind.setting)) not in (None, kind.neutral)
+    }
+
     def new_tokens(token_ids, num_padding, max_new_tokens, **sampling):
-        settings = Settings(
-            min_p=config.min_p or 0.0, repetition_penalty=config.repetition_penalty, **sampling
+        longest = tf.shape(token_ids)[1]
+        full = tf.debugging.assert_less(
+            longest,
+            model.max_length,
+            f"The prompt fills the context of {model.max_length} tokens: nothing can follow.",
         )
-        return lm.generator.generate_in_graph(
-            token_ids, num_padding, max_new_tokens, config.stop_ids, settings
+        with tf.control_dependencies([full]):  # before the model sees positions it does not have
+            token_ids = tf.identity(token_ids)
+        tokens, counts = lm.generator.generate_in_graph(
+            token_ids,
+            num_padding,
+            tf.minimum(max_new_tokens, model.max_length - longest),
+            config.stop_ids,
+            {**sampling, **{name: tf.constant(value) for name, value in fixed.items()}},
         )
+        return tf.RaggedTensor.from_tensor(tokens, lengths=counts)
 
     new_tokens = _traced(new_tokens, token_ids=IDS, num_padding=padding, **settings)
 
     def logits(token_ids):
         ids = checked_ids(token_ids, model)
         shape = tf.shape(ids)
-        return {"logits": model.step(ids, model.init_cache(shape[0], shape[1]), 0)[0]}
+        return {"logits": model.step(ids, init_cache(model, shape[0], shape[1]), 0)[0]}
 
     logits = _traced(logits, token_ids=IDS)
 
@@ -157,9 +177,9 @@ def _default_settings(config, vocab_size):
     values = {
         "max_new_tokens": config.max_new_tokens,
         "temperature": temperature if config.is_sampled else 0.0,
-        "top_k": min(config.top_k or vocab_size, vocab_size),
+        "top_k": min(config.top_k or 0, vocab_size),
         "top_p": config.top_p or 1.0,
-        "seed": (config.seed or 0) % (2**31 - 1),
+        "seed": resolve_seed(config.seed or 0),
     }
     return {name: tf.constant(values[name], dtype) for name, dtype in SETTINGS.items()}
 

@@ -10,8 +10,9 @@ import tokenizers
 
 from keraslm.export.proof import NEW_TOKENS, written_prompts
 from keraslm.export.to_saved_model.signatures import Encoder
-from keraslm.export.to_tflite.signatures import NOT_EXPORTED, is_decoder
+from keraslm.export.to_tflite.signatures import NOT_EXPORTED
 from keraslm.export.verification import Verification
+from keraslm.generation.cache import is_step_model
 from keraslm.models.precision import in_float32
 from keraslm.tasks import TextGenerator
 
@@ -43,7 +44,7 @@ def verify_saved_model(path, task, mode="quick", texts=None) -> Verification:
             endpoint on token ids is compared, or something with it as ``model`` and with a
             ``tokenizer``.
     """
-    compare = _decoder if is_decoder(getattr(task, "model", task)) else _encoder
+    compare = _decoder if is_step_model(getattr(task, "model", task)) else _encoder
     prompts, equal, number, difference = compare(path, task)
     size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
     return Verification("saved_model", prompts, equal, number, difference, size)

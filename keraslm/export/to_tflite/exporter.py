@@ -1,5 +1,6 @@
 """A model as a ``.tflite`` file: builtin operations only, float32 or quantised."""
 
+import json
 from pathlib import Path
 
 from keraslm._files import replaced_file
@@ -7,6 +8,7 @@ from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import prove
 from keraslm.export.to_tflite import signatures
 from keraslm.export.to_tflite.verify import verify_tflite
+from keraslm.generation.cache import is_step_model
 from keraslm.litert.conversion import to_litert
 from keraslm.litert.flatbuffer import LiteRTFile
 from keraslm.litert.quantization import check_kind, quantize_file
@@ -33,7 +35,7 @@ def tflite(
     other model on token ids one ``encode_<L>`` a length; see `keraslm.export.to_tflite.signatures`.
 
     Args:
-        lm: a `keraslm.tasks.TextGenerator`, a model with ``init_cache`` and ``step``, a
+        lm: a `keraslm.tasks.TextGenerator`, a `keraslm.generation.StepModel`, a
             `keraslm.models.BERT` with any head, or another ``keras.Model`` on ids.
         path: the ``.tflite`` file, or a folder, which then gets ``model.tflite``.
         quantization: ``"float16"``, ``"int8"``, ``"int4"`` or ``"int8_weights"``; see
@@ -64,7 +66,7 @@ def tflite(
     path = Path(path)
     path = path if path.suffix == ".tflite" else path / "model.tflite"
     model = getattr(lm, "model", lm)
-    if signatures.is_decoder(model):
+    if is_step_model(model):
         if lengths is not None:
             raise ValueError("lengths is for encoders; a decoder takes prefill_lengths.")
         stop_ids = lm.generation_config.stop_ids if hasattr(lm, "generation_config") else ()
@@ -74,7 +76,7 @@ def tflite(
     else:
         if cache_length is not None or generate is not None:
             raise ValueError(
-                "cache_length and generate are for a model that has init_cache and step, as "
+                "cache_length and generate are for a model that has cache_spec and step, as "
                 f"keraslm.models.GPT has; received {type(model).__name__}."
             )
         content = convert_encoder(model, lengths, quantization)
@@ -113,7 +115,8 @@ def convert(
                 f"generate={generate} is more than the model's max_length={model.max_length}."
             )
         functions["generate"] = signatures.generate_signature(model, prompt, new, stop_ids)
-    return _smaller(to_litert(model.weights, functions), quantization)
+    facts = signatures.cache_facts(model, cache_length)
+    return _smaller(to_litert(model.weights, functions), quantization, facts)
 
 
 def convert_encoder(model, lengths=None, quantization=None):
@@ -134,8 +137,10 @@ def convert_encoder(model, lengths=None, quantization=None):
     return _smaller(to_litert(model.weights, functions), quantization)
 
 
-def _smaller(content, quantization):
+def _smaller(content, quantization, facts=None):
     file = LiteRTFile(content)
+    if facts is not None:
+        file.add_note("keraslm", json.dumps(facts).encode())
     simplify(file)
     if quantization is not None:
         quantize_file(file, quantization)

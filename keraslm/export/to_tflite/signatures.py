@@ -1,68 +1,97 @@
 """What an exported file can be asked: concrete functions for each kind of model.
 
 A decoder's signatures are those of LiteRT-LM: ``prefill_<T>`` and ``decode`` take ``tokens`` int32
-``(1, T)``, ``input_pos`` int32 ``(T,)`` and the cache ``kv_cache_k_<i>``, ``kv_cache_v_<i>``
-float32 ``(1, num_kv_heads, length, head_dim)``, and give the cache back under the same names;
-``decode`` (T = 1) also gives ``logits`` float32 ``(1, 1, vocab_size)``. The new keys and values are
-written from slot ``input_pos[0]`` on, so ``input_pos[0] + T`` must not pass ``length``.
+``(1, T)``, ``input_pos`` int32 ``(T,)`` and the entries of the model's cache under their own names,
+of a GPT ``kv_cache_k_<i>`` and ``kv_cache_v_<i>`` float32 ``(1, num_kv_heads, length, head_dim)``,
+and give back those that changed; ``decode`` (T = 1) also gives ``logits`` float32
+``(1, 1, vocab_size)``. The tokens stand in the slots from ``input_pos[0]`` on, so ``input_pos[0] +
+T`` must not pass ``length``. Behind a text that is shorter than T, ``input_pos`` goes on with
+another number than the next slot, such as -1. A model with a memory, such as an encoder–decoder,
+has one more signature, ``context``, which gives those entries of the cache that hold it.
 
 Every other model has one signature a length, ``encode_<L>``, or one ``encode`` for all.
 """
 
 import numpy as np
 
-TOP_K = 64  # the most that the ``generate`` signature chooses from
+from keraslm.generation.cache import takes_count
+
+TOP_K = 64  # the most that the ``generate`` signature chooses from, if it is not all
 DYNAMIC = "dynamic"
-
-
-def is_decoder(model):
-    """Whether a model follows the step protocol."""
-    return hasattr(model, "init_cache") and hasattr(model, "step")
+SETTINGS = {"temperature": "float32", "top_k": "int32", "top_p": "float32", "seed": "int32"}
 
 
 # === Decoders ===
 
 
 def decoder_signatures(model, prefill_lengths, cache_length):
-    """``prefill_<T>`` and ``decode``; see the module."""
+    """``prefill_<T>``, ``decode`` and, of a model with a memory, ``context``; see the module."""
+    memory = _context_signature(model) if hasattr(model, "context") else None
+    read_only = set() if memory is None else set(memory.structured_outputs)
     signatures = {
-        f"prefill_{t}": _step_signature(model, t, cache_length, logits=False)
+        f"prefill_{t}": _step_signature(model, t, cache_length, read_only)
         for t in sorted(prefill_lengths)
     }
-    return {**signatures, "decode": _step_signature(model, 1, cache_length, logits=True)}
+    signatures["decode"] = _step_signature(model, 1, cache_length, read_only)
+    return signatures if memory is None else {**signatures, "context": memory}
 
 
-def _step_signature(model, tokens, cache_length, logits):
+def cache_facts(model, cache_length):
+    """What a runner has to know of the cache: kept in the file."""
+    spec = model.cache_spec(1, cache_length)
+    return {
+        "max_length": cache_length,
+        "cache": {name: entry.length_axis for name, entry in spec.items()},
+    }
+
+
+def _context_signature(model):
+    """The entries of the cache that hold the memory, from what it is made of."""
     import tensorflow as tf
 
-    cache = model.init_cache(1, cache_length)
     spec = {
-        "tokens": tf.TensorSpec((1, tokens), tf.int32, "tokens"),
-        "input_pos": tf.TensorSpec((tokens,), tf.int32, "input_pos"),
+        name: tf.TensorSpec(shape, dtype, name)
+        for name, (shape, dtype) in model.context_spec(1).items()
     }
-    for name, value in named_cache(cache).items():
-        spec[name] = tf.TensorSpec(value.shape, tf.float32, name)
 
     def run(**inputs):
-        state = tuple(
-            (inputs[f"kv_cache_k_{i}"], inputs[f"kv_cache_v_{i}"]) for i in range(len(cache))
-        )
-        y, state = model.step(inputs["tokens"], state, inputs["input_pos"][0], last_only=True)
-        outputs = named_cache(state)
-        if logits:
-            outputs["logits"] = y
-        return outputs
+        # An input that is returned as it is would be garbage in LiteRT's compiled model.
+        return {name: tf.maximum(x, x.dtype.min) for name, x in model.context(**inputs).items()}
 
     return tf.function(run, autograph=False).get_concrete_function(**spec)
 
 
-def named_cache(cache):
-    """The cache as LiteRT-LM names it."""
-    return {
-        f"kv_cache_{kind}_{i}": value
-        for i, pair in enumerate(cache)
-        for kind, value in zip("kv", pair, strict=True)
+def _step_signature(model, tokens, cache_length, read_only):
+    import tensorflow as tf
+
+    entries = model.cache_spec(1, cache_length)
+    # State has no slots whose position hides the text before: it starts anew with each text.
+    state = {
+        name
+        for name, entry in entries.items()
+        if entry.length_axis is None and name not in read_only
     }
+    spec = {
+        "tokens": tf.TensorSpec((1, tokens), tf.int32, "tokens"),
+        "input_pos": tf.TensorSpec((tokens,), tf.int32, "input_pos"),
+        **{name: tf.TensorSpec(x.shape, x.dtype, name) for name, x in entries.items()},
+    }
+
+    def run(**inputs):
+        positions = inputs["input_pos"]
+        start = positions[0]
+        cache = {name: inputs[name] for name in entries}
+        for name in state:
+            cache[name] = tf.where(start == 0, tf.zeros_like(cache[name]), cache[name])
+        how = {}
+        if tokens > 1 and takes_count(model):
+            in_order = tf.equal(positions, start + tf.range(tokens))
+            how["count"] = tf.reduce_sum(tf.cast(in_order, tf.int32))
+        y, changed = model.step(inputs["tokens"], cache, start, last_only=True, **how)
+        outputs = {name: x for name, x in changed.items() if x is not inputs[name]}
+        return {**outputs, "logits": y} if tokens == 1 else outputs
+
+    return tf.function(run, autograph=False).get_concrete_function(**spec)
 
 
 def generate_signature(model, prompt_length, new_tokens, stop_ids):
@@ -70,47 +99,33 @@ def generate_signature(model, prompt_length, new_tokens, stop_ids):
 
     Inputs: ``tokens`` int32 ``(1, prompt_length)``, the prompt first; ``length`` int32 (), how many
     of them are the prompt; ``max_new_tokens`` int32 (); ``temperature`` float32 () (0: greedy);
-    ``top_k`` int32 (), at most `TOP_K`; ``top_p`` float32 (); ``seed`` int32 (), not negative.
+    ``top_k`` int32 (), at most `TOP_K`, or 0 for all; ``top_p`` float32 (); ``seed`` int32 ().
     Outputs: ``tokens`` int32 ``(1, new_tokens)`` and ``count`` int32 ``(1,)``, how many of them
     are there.
     """
     import tensorflow as tf
 
     from keraslm.generation.generator import Generator
-    from keraslm.generation.sampling import Method, Settings
 
     generator = Generator(model)
-    method = Method(True, min(TOP_K, model.vocab_size), False)
     spec = {
         "tokens": tf.TensorSpec((1, prompt_length), tf.int32, "tokens"),
-        **{
-            n: tf.TensorSpec((), tf.int32, n) for n in ("length", "max_new_tokens", "top_k", "seed")
-        },
-        **{n: tf.TensorSpec((), tf.float32, n) for n in ("temperature", "top_p")},
+        **{n: tf.TensorSpec((), tf.int32, n) for n in ("length", "max_new_tokens")},
+        **{name: tf.TensorSpec((), dtype, name) for name, dtype in SETTINGS.items()},
     }
 
-    def run(tokens, length, max_new_tokens, temperature, top_k, top_p, seed):
+    def run(tokens, length, max_new_tokens, **settings):
         pad = prompt_length - length
-        # The loop wants padding on the left.
+        # The loop takes padding on the left.
         ids = tf.gather(tokens, tf.maximum(tf.range(prompt_length) - pad, 0), axis=1)
-        greedy = temperature <= 0.0  # the likeliest is the only one of the top 1
-        settings = Settings(
-            tf.where(greedy, 1.0, temperature),
-            tf.where(greedy, 1, tf.minimum(top_k, method.k)),
-            top_p,
-            tf.constant(0.0),
-            tf.constant(1.0),
-            seed,
-        )
-        found, _, count = generator.loop(
+        found, count = generator.generate_in_graph(
             ids,
             tf.reshape(pad, (1,)),
             tf.minimum(max_new_tokens, new_tokens),
-            tf.constant(stop_ids or (-1,), tf.int32),
+            stop_ids,
             settings,
-            method,
-            prompt_length + new_tokens,
-            1,
+            length=prompt_length + new_tokens,
+            most=min(TOP_K, model.vocab_size),
         )
         return {"tokens": found, "count": count}
 

@@ -9,9 +9,9 @@ from collections import Counter
 
 import numpy as np
 
-from keraslm.export.proof import NEW_TOKENS, written_prompts
-from keraslm.export.to_tflite import signatures
+from keraslm.export.proof import NEW_TOKENS, sample_context, written_prompts
 from keraslm.export.verification import PREFILL_TOKENS, Verification
+from keraslm.generation.cache import init_cache, is_step_model, updated
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.generator import Generator
 from keraslm.litert.flatbuffer import LiteRTFile
@@ -31,7 +31,7 @@ def verify_tflite(path, lm, mode="quick", texts=None) -> Verification:
         "quantization": quantization_of(file),
         "bytes_by_dtype": file.sizes(),
     }
-    if not signatures.is_decoder(model):
+    if not is_step_model(model):
         return _verify_encoder(path, model, facts)
     result = _verify_decoder(path, lm, facts)
     return _measured(result, path, lm, texts) if mode == "full" else result
@@ -70,12 +70,14 @@ def _verify_decoder(path, lm, facts):
     litert = LiteRTModel(path)
     litert.decode(start)  # the first call sets up the runtime
     equal, divergences, difference, seconds = 0, [], 0.0, 0.0
-    prompts = written_prompts(generator, start, litert.cache_length - 1)
+    context = sample_context(generator.model)
+    prompts = written_prompts(generator, start, litert.cache_length - 1, context)
     for prompt in prompts:
         config = GenerationConfig(max_new_tokens=min(NEW_TOKENS, litert.cache_length - len(prompt)))
-        expected = generator.generate([prompt], config)[0].ids
-        reference = keras_logits(generator.model, prompt + expected)[len(prompt) - 1 :]
+        expected = generator.generate([prompt], config, context=context)[0].ids
+        reference = keras_logits(generator.model, prompt + expected, context)[len(prompt) - 1 :]
         litert.reset()
+        litert.set_context(**(context or {}))
         litert.prefill(prompt[:-1])
         for token, wanted, logits in zip(
             [prompt[-1], *expected], expected, reference, strict=False
@@ -98,11 +100,14 @@ def _verify_decoder(path, lm, facts):
     )
 
 
-def keras_logits(model, ids):
+def keras_logits(model, ids, context=None):
     """float32 ``(seq, vocab_size)``."""
     from keras import ops
 
-    logits, _ = model.step(ops.convert_to_tensor([ids]), model.init_cache(1, len(ids)), 0)
+    cache = init_cache(model, 1, len(ids))
+    if context:
+        cache = updated(cache, model.context(**context))
+    logits, _ = model.step(ops.convert_to_tensor([ids]), cache, 0)
     return ops.convert_to_numpy(logits)[0]
 
 
