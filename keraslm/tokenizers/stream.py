@@ -10,6 +10,48 @@ PENDING = 8  # so many tokens may be missing to a character; then it is broken f
 LONGEST_WINDOW = 64
 
 
+class StopStrings:
+    """Lets text through up to the first of some strings, which may come in pieces.
+
+    Args:
+        stop: the strings at which the text ends; they are not part of it.
+
+    Attributes:
+        stopped: whether one came. Nothing goes through after it.
+
+    Example:
+        >>> stop = StopStrings("END")
+        >>> stop.add("so E"), stop.add("N"), stop.add("D of it"), stop.stopped
+        ('so ', '', '', True)
+    """
+
+    def __init__(self, stop: str | Sequence[str] = ()):
+        self.stopped = False
+        self._stops = [s for s in ([stop] if isinstance(stop, str) else stop) if s]
+        self._held = ""
+
+    def add(self, piece: str) -> str:
+        """What goes through for certain."""
+        return self._through(piece, is_last=False)
+
+    def close(self) -> str:
+        """What was held back, when no text follows."""
+        return self._through("", is_last=True)
+
+    def _through(self, piece, is_last):
+        if self.stopped:
+            return ""
+        text = self._held + piece
+        ends = [place for s in self._stops if (place := text.find(s)) >= 0]
+        if ends:
+            self.stopped, self._held = True, ""
+            return text[: min(ends)]
+        begun = (n for s in self._stops for n in range(1, len(s)) if text.endswith(s[:n]))
+        cut = len(text) if is_last else len(text) - max(begun, default=0)
+        self._held = text[cut:]
+        return text[:cut]
+
+
 class TextStream:
     """Decodes tokens as they come, after a prompt: joined, the pieces are the continuation.
 
@@ -28,7 +70,6 @@ class TextStream:
 
     Attributes:
         text: what was given so far.
-        stopped: whether a stop string came. Nothing comes after it.
 
     Example:
         >>> tokenizer = Tokenizer.train(["to be or not to be"] * 9, "word", None)
@@ -48,9 +89,7 @@ class TextStream:
         prompt: str = "",
     ):
         self.text = ""
-        self.stopped = False
-        self._stops = [s for s in ([stop] if isinstance(stop, str) else stop) if s]
-        self._held = ""  # decoded, but it may begin a stop string
+        self._stop = StopStrings(stop)
         self._decode = tokenizer.decode_plain
         self._cleans_up = tokenizer.cleans_up
         self._hidden = frozenset(tokenizer.special_tokens.values())
@@ -61,6 +100,11 @@ class TextStream:
         before = self._decode(self._window)
         self._shown = self._stable(before.rstrip(BROKEN), at_end=True)
         self._drops_blank = prompt[-1:].isspace() and not before[-1:].isspace()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string came. Nothing comes after it."""
+        return self._stop.stopped
 
     def add(self, token_id: int) -> str:
         """The text that is certain with this token: often one word, sometimes nothing yet."""
@@ -107,23 +151,11 @@ class TextStream:
         return len(self._finished(raw))
 
     def _give(self, piece, is_last=False):
-        """A piece, up to a stop string and without what could begin one."""
         if self._drops_blank and piece:
             piece, self._drops_blank = piece.removeprefix(" "), False
-        text = self._held + piece
-        ends = [place for s in self._stops if (place := text.find(s)) >= 0]
-        if ends:
-            self.stopped, ready, self._held = True, text[: min(ends)], ""
-        else:
-            cut = len(text) if is_last else len(text) - self._begun(text)
-            ready, self._held = text[:cut], text[cut:]
+        ready = self._stop.add(piece) + (self._stop.close() if is_last else "")
         self.text += ready
         return ready
-
-    def _begun(self, text):
-        """How many characters at the end of a text could begin a stop string."""
-        lengths = (n for s in self._stops for n in range(1, len(s)) if text.endswith(s[:n]))
-        return max(lengths, default=0)
 
 
 def continuation(
