@@ -16,7 +16,7 @@ _CHINESE = (
     "\u3000-\u303f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uff60"
     "\U00020000-\U0002fa1f\U00030000-\U000323af"
 )
-_BETWEEN_CHINESE = re.compile(f"(?<=[{_CHINESE}]) (?=[{_CHINESE}])")
+BETWEEN_CHINESE = f"(?<=[{_CHINESE}]) (?=[{_CHINESE}])"
 
 
 def is_chinese(character: str) -> bool:
@@ -31,7 +31,7 @@ def join_chinese(text: str) -> str:
         >>> join_chinese("\\u4f60 \\u597d GPT \\u4f60 \\uff0c")
         '\u4f60\u597d GPT \u4f60\uff0c'
     """
-    return _BETWEEN_CHINESE.sub("", text)
+    return re.sub(BETWEEN_CHINESE, "", text)
 
 
 def clean_up(text: str) -> str:
