@@ -67,14 +67,13 @@ def _show(args, path):
     names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
     settings = {name: value for name in names if (value := getattr(args, name)) is not None}
     settings["max_new_tokens"] = args.max_new_tokens
-    pieces = _cut(_stream(path, args.prompt, settings), args.stop)
     print(args.prompt, end="", flush=True)
-    for piece in pieces:
+    for piece in _stream(path, args.prompt, settings, args.stop):
         print(piece, end="", flush=True)
     print()
 
 
-def _stream(path, prompt, settings):
+def _stream(path, prompt, settings, stop):
     """Pieces of the continuation, from whatever stands at ``path``."""
     from keraslm.export.manifest import manifest_entry
 
@@ -82,11 +81,11 @@ def _stream(path, prompt, settings):
     if path.suffix in (".tflite", ".litertlm"):
         manifest_entry(path)  # raises if the file was changed
     if path.suffix == ".tflite":
-        return _stream_litert(path, prompt, settings)
+        return _stream_litert(path, prompt, settings, stop)
     if path.suffix == ".litertlm":
-        return _stream_litertlm(path, prompt, settings)
+        return _cut(_stream_litertlm(path, prompt, settings), stop)
     if (path / "saved_model.pb").is_file():
-        return _from_saved_model(path, prompt, settings)
+        return _cut(_from_saved_model(path, prompt, settings), stop)
     if (path / "index.html").is_file():
         raise ValueError(
             f"{path} is a web page: serve it, for example with 'python -m http.server -d {path}', "
@@ -94,23 +93,23 @@ def _stream(path, prompt, settings):
         )
     from keraslm.tasks import from_pretrained
 
-    return from_pretrained(path).stream(prompt, **settings)
+    return from_pretrained(path).stream(prompt, stop=stop, **settings)
 
 
-def _stream_litert(path, prompt, settings):
+def _stream_litert(path, prompt, settings, stop):
     from keraslm.export import LiteRTModel
     from keraslm.generation import GenerationConfig
-    from keraslm.tokenizers import Tokenizer
+    from keraslm.tokenizers import TextStream, Tokenizer
 
     tokenizer = Tokenizer.load(path.parent)
-    stop = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
-    config = GenerationConfig(stop_ids=stop).replace(**settings)
-    ids, shown = [], ""
-    for token in LiteRTModel(path).generate(tokenizer.encode(prompt) or [tokenizer.bos_id], config):
-        ids.append(token)
-        text = tokenizer.decode(ids).rstrip("\ufffd")  # a character may not be whole yet
-        yield text[len(shown) :]
-        shown = text
+    config = GenerationConfig(stop_ids=tokenizer.eos_ids).replace(**settings)
+    ids = tokenizer.prompt_ids(prompt)
+    pieces = TextStream(tokenizer, ids, stop, prompt=prompt)
+    for token in LiteRTModel(path).generate(ids, config):
+        yield pieces.add(token)
+        if pieces.stopped:
+            return
+    yield pieces.close()
 
 
 def _stream_litertlm(path, prompt, settings):
@@ -144,20 +143,16 @@ def _from_saved_model(path, prompt, settings):
     yield text.decode("utf-8", "replace")[len(prompt) :]
 
 
-def _cut(pieces, stops):
+def _cut(pieces, stop):
     """The pieces up to the first stop string."""
-    text, shown = "", 0
-    hold = max((len(s) - 1 for s in stops), default=0)  # a stop string may come in pieces
+    from keraslm.tokenizers.stream import StopStrings
+
+    through = StopStrings(stop)
     for piece in pieces:
-        text += piece
-        found = [place for s in stops if (place := text.find(s)) >= 0]
-        if found:
-            yield text[shown : min(found)]
+        yield through.add(piece)
+        if through.stopped:
             return
-        ready = max(shown, len(text) - hold)
-        yield text[shown:ready]
-        shown = ready
-    yield text[shown:]
+    yield through.close()
 
 
 # === Exporting and proving ===

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keraslm._text import checked_text
 from keraslm.data.batches import batch_indices
 
 # Documents are encoded in groups of at most this many characters, to bound memory.
@@ -15,7 +16,7 @@ GROUP_CHARACTERS = 1 << 22
 
 @dataclass(frozen=True, eq=False)
 class TokenStream:
-    """All documents, one after the other, each followed by the tokenizer's end-of-text token.
+    """All documents, one after the other, each in the tokenizer's ``document_template``.
 
     Attributes:
         ids: ``(num_tokens,)`` uint16, or uint32 for vocabularies above 65,536.
@@ -41,14 +42,20 @@ class TokenStream:
         return self.num_tokens
 
 
-def encode_documents(texts: Iterable[str], tokenizer, *, batch: int = 1000) -> TokenStream:
+def encode_documents(
+    texts: Iterable[str], tokenizer, *, batch: int = 1000, allow_control_tokens: bool = False
+) -> TokenStream:
     """Encode documents into one stream.
 
     Args:
         texts: documents, read once; empty ones are skipped.
-        tokenizer: a ``keraslm.tokenizers.Tokenizer``. Its ``eos_id`` (if it has one) ends each
-            document.
+        tokenizer: a ``keraslm.tokenizers.Tokenizer``. Its ``document_template`` stands around each
+            document: the token that ends texts behind it and, where prompts begin with tokens of
+            a template, these in front.
         batch: documents encoded at a time, in parallel.
+        allow_control_tokens: whether ``<|endoftext|>`` and the like in a document are the tokens
+            of these names, as in written-out conversations. By default they are text like any
+            other, so that no document ends before its end.
 
     Returns:
         a `TokenStream`.
@@ -66,18 +73,21 @@ def encode_documents(texts: Iterable[str], tokenizer, *, batch: int = 1000) -> T
     if isinstance(texts, (str, bytes)):
         raise ValueError("texts must be an iterable of documents; received one string: [text].")
     dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
-    end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    before, after = tokenizer.document_template
+    # Some tokenizers put a blank before whatever they are given: these get documents whole.
+    cuts = tokenizer.encode("a\nb") == tokenizer.encode("a\n") + tokenizer.encode("b")
     arrays, starts, num_tokens, num_bytes = [], [], 0, 0
     for documents in _groups(texts, batch):
-        pieces = [_pieces(text) for text in documents]
-        encoded = iter(tokenizer.encode_batch([piece for parts in pieces for piece in parts]))
+        pieces = [_pieces(text) if cuts else [text] for text in documents]
+        flat = [piece for parts in pieces for piece in parts]
+        encoded = iter(tokenizer.encode_batch(flat, allow_control_tokens=allow_control_tokens))
         for text, parts in zip(documents, pieces, strict=True):
             ids = [token for _ in parts for token in next(encoded)]
             if not ids:
                 continue
-            arrays.append(np.asarray(ids + end, dtype))
+            arrays.append(np.asarray([*before, *ids, *after], dtype))
             starts.append(num_tokens)
-            num_tokens += len(ids) + len(end)
+            num_tokens += len(arrays[-1])
             num_bytes += len(text.encode("utf-8"))
     if not arrays:
         raise ValueError("There is no text to encode. Give at least one document.")
@@ -87,9 +97,7 @@ def encode_documents(texts: Iterable[str], tokenizer, *, batch: int = 1000) -> T
 def _groups(texts, batch):
     group, characters = [], 0
     for text in texts:
-        if not isinstance(text, str):
-            raise ValueError(f"texts must be str; received {type(text).__name__}.")
-        group.append(text)
+        group.append(checked_text(text, "a document"))
         characters += len(text)
         if len(group) >= batch or characters >= GROUP_CHARACTERS:
             yield group

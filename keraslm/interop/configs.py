@@ -223,7 +223,9 @@ def builder_of(family, head):
 # === Writing ===
 
 
-def their_config(model, kind, head, tokenizer=None, labels=None, problem_type=None):
+def their_config(
+    model, kind, head, tokenizer=None, labels=None, problem_type=None, generation=None
+):
     """What ``config.json`` says of a model.
 
     Args:
@@ -233,6 +235,7 @@ def their_config(model, kind, head, tokenizer=None, labels=None, problem_type=No
         tokenizer: for the ids of special tokens.
         labels: names of the classes.
         problem_type: of a classifier, as in `keraslm.tasks.TextClassifier`.
+        generation: what ``generation_config.json`` says, for ids that no tokenizer states.
     """
     family = FAMILIES[kind]
     fields = model.transformer_config.to_dict()
@@ -261,10 +264,14 @@ def their_config(model, kind, head, tokenizer=None, labels=None, problem_type=No
         names = labels or [f"LABEL_{i}" for i in range(model.num_classes)]
         config["id2label"] = {str(i): name for i, name in enumerate(names)}
         config["label2id"] = {name: i for i, name in enumerate(names)}
-    if tokenizer is not None:
-        for role in ("bos", "eos", "pad", "cls", "sep", "mask"):
-            if (number := tokenizer.special_id(role)) is not None:
-                config[f"{role}_token_id"] = number
+    generation = generation or {}
+    for role in ("bos", "eos", "pad", "cls", "sep", "mask"):
+        number = generation.get(f"{role}_token_id")
+        number = number[0] if isinstance(number, list) and len(number) == 1 else number
+        if number is None and tokenizer is not None:
+            number = tokenizer.special_id(role)
+        if number is not None:
+            config[f"{role}_token_id"] = number
     if head == "classifier" and hasattr(model, "pad_id"):  # its last token is the one before it
         config["pad_token_id"] = model.pad_id
     pad = family.fixed.get("pad_token_id")
@@ -294,17 +301,9 @@ def tokenizer_config(model, tokenizer):
     inputs = ["input_ids", "attention_mask"]
     if model.transformer_config.token_types:
         inputs.insert(1, "token_type_ids")
-    names = {
-        role: tokenizer.id_to_token(number)
-        for role in ("bos", "eos", "unk", "pad", "cls", "sep", "mask")
-        if (number := tokenizer.special_id(role)) is not None
-    }
-    if "eos" in names:  # as for GPT-2; CTranslate2 wants one
-        names.setdefault("unk", names["eos"])
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": model.max_length,
-        "model_input_names": inputs,
-        "clean_up_tokenization_spaces": False,
-        **{f"{role}_token": name for role, name in names.items()},
-    }
+    config = tokenizer.roles.to_dict()
+    if "eos_token" in config:  # as for GPT-2; CTranslate2 wants one
+        config.setdefault("unk_token", config["eos_token"])
+    config.setdefault("model_max_length", model.max_length)
+    config.setdefault("model_input_names", inputs)
+    return {**config, "tokenizer_class": "PreTrainedTokenizerFast"}

@@ -1,11 +1,10 @@
-"""What a folder of Hugging Face's states beside the weights: tokenizer, generation, pooling."""
+"""What a folder of Hugging Face's is, and what it states of the pooling; whether its parts fit."""
 
 import json
 from pathlib import Path
 
-from keraslm.generation.config import GenerationConfig
-from keraslm.interop.configs import check, read_json
-from keraslm.tokenizers.tokenizer import Tokenizer
+from keraslm.interop.configs import read_json
+from keraslm.interop.tokenizer_files import load_tokenizer
 
 
 def is_huggingface(folder):
@@ -15,16 +14,6 @@ def is_huggingface(folder):
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and "model_type" in config and "format_version" not in config
-
-
-def generation_config_of(folder, config):
-    """The stop tokens."""
-    file = folder / "generation_config.json"
-    settings = read_json(file) if file.is_file() else {}
-    stop = settings.get("eos_token_id", config.get("eos_token_id"))
-    ids = [] if stop is None else stop if isinstance(stop, list) else [stop]
-    check(all(type(i) is int and i >= 0 for i in ids), "eos_token_id", stop, folder)
-    return GenerationConfig(stop_ids=tuple(ids))
 
 
 # Our name of a pooling → sentence-transformers' key before version 6 (after ``pooling_mode_``), in
@@ -114,29 +103,8 @@ def sentence_bert_config(folder):
     return read_json(file) if file.is_file() else {}
 
 
-def load_tokenizer(folder):
-    """The `Tokenizer` of a folder of Hugging Face's, or None where there are no files of one."""
-    settings = folder / "tokenizer_config.json"
-    settings = read_json(settings) if settings.is_file() else {}
-    if (folder / "tokenizer.json").is_file():
-        tokenizer = Tokenizer.load(folder)
-        tokenizer.engine.no_padding()  # tasks pad and cut themselves
-        tokenizer.engine.no_truncation()
-        return tokenizer
-    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        return Tokenizer.from_gpt2_files(folder / "vocab.json", folder / "merges.txt")
-    if (folder / "vocab.txt").is_file():
-        lowercase = settings.get("do_lower_case", True)
-        return Tokenizer.from_bert_vocab(folder / "vocab.txt", lowercase)
-    return None
-
-
 def fitting_tokenizer(folder, model):
-    """The tokenizer of a folder, if the model has all its tokens.
-
-    Raises:
-        ValueError: it has not.
-    """
+    """The `Tokenizer` of a folder, or None; a ValueError if it has more tokens than the model."""
     tokenizer = load_tokenizer(folder)
     if tokenizer is not None:
         if sentence_bert_config(folder).get("do_lower_case"):

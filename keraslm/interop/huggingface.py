@@ -23,6 +23,7 @@ from keraslm.interop.configs import (
 )
 from keraslm.interop.families import FAMILIES
 from keraslm.interop.folders import POOLING_KEYS
+from keraslm.interop.generation_files import write_generation
 from keraslm.models.loading import build_with_values, weights_of
 
 IGNORED = ("position_ids", "rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
@@ -206,7 +207,7 @@ def _renamed(name, names):
 
 
 def save_huggingface(
-    model, folder, *, family=None, tokenizer=None, generation_config=None, labels=None,
+    model, folder, *, family=None, tokenizer=None, generation_config=None, stated=None, labels=None,
     problem_type=None, files=None,
 ):  # fmt: skip
     """Save a model so that `transformers` loads it.
@@ -217,7 +218,9 @@ def save_huggingface(
         family: a ``model_type``; default the one it was loaded as, or the first that has its
             shape.
         tokenizer: a `keraslm.tokenizers.Tokenizer` to put beside it.
-        generation_config: a `keraslm.generation.GenerationConfig`, for the stop tokens.
+        generation_config: a `keraslm.generation.GenerationConfig`: default settings of generation.
+        stated: settings of generation that the model came with, in the spelling of
+            `transformers`: those that we do not have are given back.
         labels: names of the classes of a classifier.
         problem_type: of a classifier, as in `keraslm.tasks.TextClassifier`.
         files: further JSON files: name → content.
@@ -255,14 +258,16 @@ def save_huggingface(
         tensors[row.theirs] = np.ascontiguousarray(value)
     with replaced_folder(folder) as new:
         save_file(tensors, new / "model.safetensors", metadata={"format": "pt"})
-        config = their_config(model, kind, head, tokenizer, labels, problem_type)
+        generation = {}
+        if generation_config is not None:
+            generation = write_generation(generation_config, stated or {})
+        config = their_config(model, kind, head, tokenizer, labels, problem_type, generation)
         files = {"config.json": config, **(files or {})}
         if tokenizer is not None:
             tokenizer.save(new / "tokenizer.json")
             files["tokenizer_config.json"] = tokenizer_config(model, tokenizer)
-        if generation_config is not None and generation_config.stop_ids:
-            stop_ids = {"eos_token_id": list(generation_config.stop_ids)}
-            files["generation_config.json"] = stop_ids
+        if generation:
+            files["generation_config.json"] = generation
         for name, content in files.items():
             (new / name).parent.mkdir(exist_ok=True)
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -3,6 +3,7 @@
 * ``config.json``: class and architecture, with ``format_version``
 * ``model.safetensors``: weights, by path
 * ``tokenizer.json``: the tokenizer
+* ``tokenizer_config.json``: what its tokens are for, the chat template; older bundles have none
 * ``generation_config.json``: default settings of generation
 * ``README.md``: the model card
 """
@@ -129,7 +130,7 @@ def read(folder, config, dtype=None):
     if task == "TextGenerator":
         file = folder / "generation_config.json"
         try:
-            settings = {"generation_config": GenerationConfig().replace(**_read_json(file))}
+            settings["generation_config"] = GenerationConfig().replace(**_read_json(file))
         except (ArithmeticError, TypeError, ValueError) as error:
             raise ValueError(f"{file} is damaged: {error}") from error
     return model, Tokenizer.load(folder), settings

@@ -135,13 +135,19 @@ def _parameters(folder):
 
 
 def _tokenizer(folder):
-    from keraslm.interop.folders import load_tokenizer
+    from keraslm.interop.folders import is_huggingface
+    from keraslm.interop.tokenizer_files import load_tokenizer
+    from keraslm.tokenizers.tokenizer import Tokenizer
 
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder) if is_huggingface(folder) else Tokenizer.load(folder)
     if tokenizer is None:
         return None
     special = ", ".join(tokenizer.special_tokens) or "none"
-    return f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens; special: {special}"
+    source = {
+        "trained": "trained by keraslm", "files": "as the files state",
+        "names": "guessed from their names",
+    }[tokenizer.roles.source]  # fmt: skip
+    return f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens; special: {special}; roles {source}"
 
 
 def _licence(folder):

@@ -1,12 +1,8 @@
 """The third door: something on disk, or on Hugging Face's hub."""
 
 from keraslm.interop.configs import family_of, head_of, labels_of, read_json
-from keraslm.interop.folders import (
-    fitting_tokenizer,
-    generation_config_of,
-    is_huggingface,
-    pooling_of,
-)
+from keraslm.interop.folders import fitting_tokenizer, is_huggingface, pooling_of
+from keraslm.interop.generation_files import generation_config_of, stated_generation
 from keraslm.interop.hub import find
 from keraslm.interop.huggingface import load_huggingface
 from keraslm.tasks import bundle, classes
@@ -77,7 +73,9 @@ def _from_hugging_face(folder, dtype):
     if pooling:
         return SentenceEncoder(model, tokenizer, **pooling)
     if head == "lm":
-        return TextGenerator(model, tokenizer, generation_config_of(folder, config))
+        generation = generation_config_of(folder, config)
+        stated = stated_generation(folder, config)
+        return TextGenerator(model, tokenizer, generation, stated=stated)
     settings = {}
     if head == "classifier":
         settings["problem_type"] = config.get("problem_type")

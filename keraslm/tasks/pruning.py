@@ -100,4 +100,6 @@ def _settings(task, kept):
         return task.settings
     new_id = {number: i for i, number in enumerate(kept)}
     stop = tuple(new_id[i] for i in task.generation_config.stop_ids if i in new_id)
-    return {"generation_config": task.generation_config.replace(stop_ids=stop)}
+    # Ids of the old vocabulary are not those of the new one.
+    stated = {k: v for k, v in task.stated.items() if not k.endswith(("_id", "_ids", "_tokens"))}
+    return {"generation_config": task.generation_config.replace(stop_ids=stop), "stated": stated}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.generator import Generated, Generator
 from keraslm.tasks import bundle
+from keraslm.tokenizers.stream import TextStream, continuation
 
 if TYPE_CHECKING:
     from keraslm.training.recipe import Recipe
@@ -37,8 +38,11 @@ class TextGenerator:
         model: a `keraslm.models.GPT`, or another model with ``init_cache`` and ``step``.
         tokenizer: a `keraslm.tokenizers.Tokenizer`; ``None``, and only ``.model`` and
             ``.generator`` work.
-        generation_config: default settings of `generate`.
+        generation_config: default settings of `generate`; default, greedy, up to one of the
+            tokenizer's ``eos_ids``.
         jit_compile: compile generation with XLA; see `keraslm.generation.Generator`.
+        stated: settings that the ``generation_config.json`` of a Hugging Face folder states, as
+            it spells them; given back by `save_huggingface`.
 
     Example:
         >>> lm = keraslm.tasks.TextGenerator(gpt, tokenizer)
@@ -49,7 +53,7 @@ class TextGenerator:
     heads = ("lm",)
     example = 'lm.generate("Once upon a time", max_new_tokens=40)'  # on a model card
 
-    def __init__(self, model, tokenizer, generation_config=None, *, jit_compile=False):
+    def __init__(self, model, tokenizer, generation_config=None, *, jit_compile=False, stated=None):
         self.generator = Generator(model, jit_compile=jit_compile)
         if tokenizer is not None and tokenizer.vocab_size > model.vocab_size:
             raise ValueError(
@@ -59,10 +63,10 @@ class TextGenerator:
         self.model = model
         self.tokenizer = tokenizer
         if generation_config is None:
-            eos = None if tokenizer is None else tokenizer.eos_id
-            stop = () if eos is None else (eos,)
+            stop = () if tokenizer is None else tokenizer.eos_ids
             generation_config = GenerationConfig(stop_ids=stop)
         self.generation_config = generation_config
+        self.stated = dict(stated or {})
 
     # === Generating ===
 
@@ -75,6 +79,7 @@ class TextGenerator:
         num_return_sequences: int = 1,
         stop: str | Sequence[str] = (),
         return_log_probs: bool = False,
+        allow_control_tokens: bool = True,
         **settings,
     ):
         """Continue a text, or several.
@@ -87,6 +92,8 @@ class TextGenerator:
                 without a sampling setting, ``temperature=1`` is switched on, with a warning.
             stop: a string or strings at which to stop; they are not part of the result.
             return_log_probs: give `Generated` (ids, log-probabilities) instead of text.
+            allow_control_tokens: whether ``<|endoftext|>`` and the like in a prompt are tokens;
+                ``False`` for prompts that others wrote.
             settings: fields of `GenerationConfig`: ``temperature``, ``top_k``, ``top_p``,
                 ``min_p``, ``repetition_penalty``, ``seed``, ``stop_ids``.
 
@@ -98,7 +105,7 @@ class TextGenerator:
             ValueError: a prompt that fills the context, or a setting out of range.
         """
         prompts = [text] if isinstance(text, str) else list(text)
-        ids = self._prompt_ids(prompts)
+        ids = self.prompt_ids(prompts, allow_control_tokens=allow_control_tokens)
         config = self._config(ids, max_new_tokens, max_length, settings)
         if not isinstance(num_return_sequences, int) or num_return_sequences < 1:
             raise ValueError(
@@ -112,24 +119,27 @@ class TextGenerator:
                 stacklevel=2,
             )
             config = config.replace(temperature=1.0)
-        stops = [stop] if isinstance(stop, str) else list(stop)
-        if stops:
-            ids = [p for p in ids for _ in range(num_return_sequences)]
-            results = self._until(stops, ids, config)
+        prompts = [p for p in prompts for _ in range(num_return_sequences)]
+        rows = [p for p in ids for _ in range(num_return_sequences)]
+        if stop:
+            results = self._until(stop, prompts, rows, config)
         else:
             results = self.generator.generate(ids, config, num_return_sequences)
         if not return_log_probs:
-            prompts = [p for p in prompts for _ in range(num_return_sequences)]
             results = [
-                p + _before(self.tokenizer.decode(r.ids), stops)
-                for p, r in zip(prompts, results, strict=True)
+                p + continuation(self.tokenizer, before, r.ids, stop=stop, prompt=p)
+                for p, before, r in zip(prompts, rows, results, strict=True)
             ]
         single = isinstance(text, str) and num_return_sequences == 1
         return results[0] if single else results
 
-    def _until(self, stops, ids, config):
+    def _until(self, stop, prompts, ids, config):
         """Generate until every row has ended or holds a stop string."""
         rows: list[Generated] = [Generated([], []) for _ in ids]
+        texts = [
+            TextStream(self.tokenizer, before, stop, prompt=prompt)
+            for before, prompt in zip(ids, prompts, strict=True)
+        ]
         open_rows = set(range(len(ids)))
         for tokens in self.generator.stream(ids, config):
             for i in sorted(open_rows):
@@ -138,7 +148,8 @@ class TextGenerator:
                     continue
                 rows[i].ids.append(tokens[i][0])
                 rows[i].log_probs.append(tokens[i][1])
-                if any(s in self.tokenizer.decode(rows[i].ids) for s in stops):
+                texts[i].add(tokens[i][0])
+                if texts[i].stopped:
                     open_rows.discard(i)
             if not open_rows:
                 break
@@ -151,6 +162,7 @@ class TextGenerator:
         max_new_tokens: int | None = None,
         max_length: int | None = None,
         stop: str | Sequence[str] = (),
+        allow_control_tokens: bool = True,
         **settings,
     ) -> Iterator[str]:
         """Continue a text, giving each piece as soon as it is there.
@@ -160,39 +172,37 @@ class TextGenerator:
         Yields:
             text; a piece waits until its characters are whole.
         """
-        ids = self._prompt_ids([text])
+        ids = self.prompt_ids([text], allow_control_tokens=allow_control_tokens)
         config = self._config(ids, max_new_tokens, max_length, settings)
-        stops = [stop] if isinstance(stop, str) else list(stop)
-        return self._stream(ids, config, stops)
+        pieces = TextStream(self.tokenizer, ids[0], stop, prompt=text)
+        return self._stream(ids, config, pieces)
 
-    def _stream(self, ids, config, stops):
-        new: list[int] = []
-        shown = ""
-        # A stop string may arrive in pieces: hold back as much text as it could start in.
-        hold = max((len(s) - 1 for s in stops), default=0)
+    def _stream(self, ids, config, pieces):
         for tokens in self.generator.stream(ids, config):
-            new.append(tokens[0][0])
-            text = self.tokenizer.decode(new)
-            if any(s in text for s in stops):
-                break
-            ready = text[: max(len(shown), len(text.rstrip("\ufffd")) - hold)]
-            if ready != shown:
-                yield ready[len(shown) :]
-                shown = ready
-        rest = _before(self.tokenizer.decode(new), stops)[len(shown) :]
-        if rest:
-            yield rest
+            if piece := pieces.add(tokens[0][0]):
+                yield piece
+            if pieces.stopped:
+                return
+        if piece := pieces.close():
+            yield piece
 
     # === Scoring ===
 
-    def score(self, text: str) -> Score:
+    def score(self, text: str, *, allow_control_tokens: bool = True) -> Score:
         """How likely the model finds a text of two tokens or more.
 
-        A text is scored after the token that starts texts, if the tokenizer has one.
+        The tokens are those of a prompt, of which the first has no probability. With a tokenizer
+        that keraslm made, the token that starts texts is put before them.
+
+        Args:
+            text: what to score.
+            allow_control_tokens: as in `generate`.
+
+        Raises:
+            ValueError: fewer than two tokens, or more than the context.
         """
-        ids = self._prompt_ids([text])[0]
-        bundle.check_tokenizer(self)
-        start = self.tokenizer.bos_id
+        ids = self.prompt_ids([text], allow_control_tokens=allow_control_tokens)[0]
+        start = None if self.tokenizer.roles.prompt == "whole" else self.tokenizer.bos_id
         if start is not None and ids[0] != start:
             ids = [start, *ids]
         log_probs = self.generator.score([ids])[0]
@@ -308,6 +318,11 @@ class TextGenerator:
 
     # === Saving ===
 
+    @property
+    def settings(self) -> dict:
+        """What the bundle keeps beside model, tokenizer and generation settings."""
+        return {"stated": self.stated} if self.stated else {}
+
     def save_huggingface(self, folder):
         """Write a folder that `transformers` loads; see `keraslm.interop.save_huggingface`."""
         from keraslm.interop.huggingface import save_huggingface
@@ -317,6 +332,7 @@ class TextGenerator:
             folder,
             tokenizer=self.tokenizer,
             generation_config=self.generation_config,
+            stated=self.stated,
         )
 
     def save(self, folder, card: str | None = None):
@@ -329,25 +345,37 @@ class TextGenerator:
 
     # === Inside ===
 
-    def _prompt_ids(self, texts):
+    def prompt_ids(
+        self, texts: Sequence[str], *, allow_control_tokens: bool = True
+    ) -> list[list[int]]:
+        """Ids of prompts, as the model gets them; see `keraslm.tokenizers.Tokenizer.prompt_ids`.
+
+        For a folder of Hugging Face's they are ``AutoTokenizer.from_pretrained(folder)(text)``.
+
+        Args:
+            texts: prompts.
+            allow_control_tokens: as in `generate`.
+
+        Raises:
+            ValueError: no prompt, or one without any token.
+        """
         if not texts:
             raise ValueError("There is no prompt: give a text or a list of texts.")
         bundle.check_tokenizer(self)
-        prompts = [self.tokenizer.encode(text) for text in texts]
-        start = self.tokenizer.bos_id
-        for i, ids in enumerate(prompts):
-            if not ids:
-                if start is None:
-                    raise ValueError(
-                        "The prompt is empty, and the tokenizer has no token that starts a text. "
-                        "Give at least one character."
-                    )
-                prompts[i] = [start]
-        return prompts
+        return [
+            self.tokenizer.prompt_ids(text, allow_control_tokens=allow_control_tokens)
+            for text in texts
+        ]
+
+    _prompt_ids = prompt_ids
 
     def _config(self, prompts, max_new_tokens, max_length, settings):
         if max_new_tokens is not None and max_length is not None:
             raise ValueError("Give max_new_tokens or max_length, not both.")
+        is_default = self.generation_config.max_new_tokens == GenerationConfig().max_new_tokens
+        stated = self.stated.get("max_length")
+        if stated and is_default and max_new_tokens is None and max_length is None:
+            max_length = max(stated, 1 + max(len(ids) for ids in prompts))  # it bounds no prompt
         if max_length is not None:
             longest = max(len(ids) for ids in prompts)
             max_new_tokens = max_length - longest
@@ -359,9 +387,3 @@ class TextGenerator:
         if max_new_tokens is not None:
             settings["max_new_tokens"] = max_new_tokens
         return self.generation_config.replace(**settings)
-
-
-def _before(text, stops):
-    """The text before the first stop string."""
-    ends = [text.index(stop) for stop in stops if stop and stop in text]
-    return text[: min(ends)] if ends else text

@@ -62,7 +62,7 @@ def prune_tokenizer(tokenizer: Tokenizer, texts: Iterable[str]) -> tuple[Tokeniz
     if data.get("padding"):
         data["padding"]["pad_id"] = new_id[data["padding"]["pad_id"]]
     _renumber(data.get("post_processor"), new_id)
-    return Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(data))), kept
+    return Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(data)), tokenizer._roles), kept
 
 
 def _used(tokenizer, texts):

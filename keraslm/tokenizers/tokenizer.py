@@ -1,22 +1,16 @@
 """The tokenizer: plain data beside the model, saved as ``tokenizer.json``."""
 
+import functools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from keraslm._files import replaced_file
-
-# What a special token is for is known by its name: tokenizer.json has no field for it.
-SPECIAL_ROLES = {
-    "pad": ("<pad>", "[PAD]", "<|pad|>"),
-    "unk": ("<unk>", "[UNK]"),
-    "bos": ("<s>", "<|startoftext|>", "[CLS]", "<|endoftext|>"),
-    "eos": ("</s>", "<|endoftext|>", "<eos>", "[SEP]"),
-    "mask": ("<mask>", "[MASK]"),
-    "cls": ("[CLS]", "<s>"),
-    "sep": ("[SEP]", "</s>"),
-}
+from keraslm._text import checked_text
+from keraslm.tokenizers import files, spacing
+from keraslm.tokenizers.control import without_control_tokens
+from keraslm.tokenizers.roles import ROLES, USUAL_NAMES, Roles
 
 KINDS = ("bpe", "wordpiece", "word", "char")
 
@@ -29,13 +23,16 @@ class Encoding(NamedTuple):
 
 
 class Tokenizer:
-    """Turns text into token ids and back; saved and loaded as one ``tokenizer.json``.
+    """Turns text into token ids and back; saved and loaded as ``tokenizer.json``.
+
+    What its tokens are for stands beside it, in ``tokenizer_config.json``; see `Roles`.
 
     The engine is Hugging Face ``tokenizers``; ``tokenizer.engine`` gives it to whoever needs more.
     Make one with `train`, `load`, `from_gpt2_files` or `from_bert_vocab`.
 
     Args:
         engine: a ``tokenizers.Tokenizer``.
+        roles: what its tokens are for; default, what their names suggest, as a last resort.
 
     Example:
         >>> tokenizer = Tokenizer.train(["to be or not to be"] * 9, kind="char", vocab_size=None)
@@ -43,8 +40,9 @@ class Tokenizer:
         'to be'
     """
 
-    def __init__(self, engine):
+    def __init__(self, engine, roles: Roles | None = None):
         self.engine = engine
+        self._roles = roles
 
     # === Making one ===
 
@@ -68,7 +66,8 @@ class Tokenizer:
             vocab_size: how many tokens, special ones included. ``None``, for words and characters
                 only: all that occur.
             min_frequency: pairs, words and characters seen less often are left out.
-            lowercase: for ``"wordpiece"`` and ``"word"``: fold case and strip accents.
+            lowercase: for ``"word"``: lower case, marks and accents stay; for ``"wordpiece"``:
+                lower case without accents, as BERT.
             special_tokens: default ``("<|endoftext|>",)`` for bpe, BERT's five for wordpiece and
                 ``("<pad>", "<unk>", "<|endoftext|>")`` for words and characters.
 
@@ -80,28 +79,21 @@ class Tokenizer:
         """
         from keraslm.tokenizers.trainers import train
 
-        return cls(train(texts, kind, vocab_size, min_frequency, lowercase, special_tokens))
+        return cls._made(train(texts, kind, vocab_size, min_frequency, lowercase, special_tokens))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Tokenizer":
         """Read a ``tokenizer.json`` (the file, or the folder that holds it).
 
+        A ``tokenizer_config.json`` beside it states the roles of the tokens. Without one they are
+        known by their names; ``tokenizer.roles.source`` says so.
+
         Raises:
             FileNotFoundError: no such file.
             ValueError: the file is not a tokenizer.
         """
-        import tokenizers
-
-        path = Path(path)
-        file = path / "tokenizer.json" if path.is_dir() else path
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"No tokenizer at {file}. Give a tokenizer.json or a folder that holds one."
-            )
-        try:
-            return cls(tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8")))
-        except Exception as error:  # the engine raises bare Exception for malformed files
-            raise ValueError(f"{file} is not a readable tokenizer.json: {error}") from error
+        engine, roles = files.read(Path(path))
+        return cls(engine, roles)
 
     @classmethod
     def from_gpt2_files(cls, vocab: str | os.PathLike, merges: str | os.PathLike) -> "Tokenizer":
@@ -112,21 +104,38 @@ class Tokenizer:
         """
         from keraslm.tokenizers.trainers import from_gpt2_files
 
-        return cls(from_gpt2_files(vocab, merges))
+        return cls._made(from_gpt2_files(vocab, merges))
 
     @classmethod
     def from_bert_vocab(cls, vocab: str | os.PathLike, lowercase: bool = True) -> "Tokenizer":
         """Import BERT's ``vocab.txt`` (one token a line)."""
         from keraslm.tokenizers.trainers import from_bert_vocab
 
-        return cls(from_bert_vocab(vocab, lowercase))
+        return cls._made(from_bert_vocab(vocab, lowercase))
+
+    @classmethod
+    def _made(cls, engine):
+        """A tokenizer of ours, whose special tokens have the names that they usually have."""
+        tokenizer = cls(engine)
+        names = tokenizer.special_tokens
+        return cls(engine, Roles.from_names(names, source="trained", prompt="open"))
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write ``tokenizer.json``, whole or not at all. ``path``: the file, or a folder for it."""
+        """Write ``tokenizer.json``, whole or not at all, and the roles beside it.
+
+        Args:
+            path: a folder, or the file. A file of another name than ``tokenizer.json`` is written
+                without the roles.
+
+        Returns:
+            the file's ``Path``.
+        """
         path = Path(path)
         file = path if path.suffix == ".json" else path / "tokenizer.json"
         with replaced_file(file) as new:
             new.write_text(self.to_json(), encoding="utf-8")
+        if file.name == "tokenizer.json":
+            files.write_roles(file.parent, self.roles)
         return file
 
     def to_json(self) -> str:
@@ -135,25 +144,85 @@ class Tokenizer:
 
     # === Text and ids ===
 
-    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
-        """Ids of a text. ``add_special_tokens``: BERT's ``[CLS] … [SEP]`` and the like."""
-        return self.engine.encode(_text(text), add_special_tokens=add_special_tokens).ids
+    def encode(
+        self, text: str, add_special_tokens: bool = False, *, allow_control_tokens: bool = True
+    ) -> list[int]:
+        """Ids of a text.
 
-    def encode_batch(self, texts: Sequence[str], add_special_tokens: bool = False):
-        """Ids of several texts, in parallel: a list of lists."""
-        encodings = self.engine.encode_batch_fast(
-            [_text(text) for text in texts], add_special_tokens=add_special_tokens
+        Args:
+            text: the text.
+            add_special_tokens: put the template around it: BERT's ``[CLS] … [SEP]`` and the like.
+            allow_control_tokens: whether ``<|endoftext|>`` in the text is the token of that name.
+                ``False`` for texts that others wrote: it is text like any other then.
+
+        Raises:
+            ValueError: no str, or half of a character in it.
+        """
+        engine = self.engine if allow_control_tokens else self._plain_engine
+        return engine.encode(checked_text(text), add_special_tokens=add_special_tokens).ids
+
+    def encode_batch(
+        self,
+        texts: Sequence[str],
+        add_special_tokens: bool = False,
+        *,
+        allow_control_tokens: bool = True,
+    ) -> list[list[int]]:
+        """Ids of several texts, in parallel; see `encode`."""
+        engine = self.engine if allow_control_tokens else self._plain_engine
+        encodings = engine.encode_batch_fast(
+            [checked_text(text) for text in texts], add_special_tokens=add_special_tokens
         )
         return [encoding.ids for encoding in encodings]
 
     def encode_with_offsets(self, text: str, add_special_tokens: bool = False) -> Encoding:
         """Ids and, for each, its (start, end) in characters of ``text``."""
-        encoding = self.engine.encode(_text(text), add_special_tokens=add_special_tokens)
+        encoding = self.engine.encode(checked_text(text), add_special_tokens=add_special_tokens)
         return Encoding(encoding.ids, encoding.offsets)
 
+    def prompt_ids(self, text: str, *, allow_control_tokens: bool = True) -> list[int]:
+        """Ids of a text that is to go on: what ``roles.prompt`` says of the template, and the text.
+
+        An empty text is the token that starts texts, or else the template.
+
+        Args:
+            text: the prompt.
+            allow_control_tokens: as in `encode`.
+
+        Raises:
+            ValueError: there would be no token at all.
+
+        Example:
+            >>> tokenizer = Tokenizer.train(["to be or not"] * 9, "wordpiece", 20)
+            >>> [tokenizer.id_to_token(i) for i in tokenizer.prompt_ids("to")][0]
+            '[CLS]'
+        """
+        is_whole = self.roles.prompt == "whole"
+        ids = self.encode(text, is_whole, allow_control_tokens=allow_control_tokens)
+        if self.roles.prompt == "open":
+            ids = self.prompt_template[0] + ids
+        if (not text or not ids) and self.bos_id is not None:
+            return [self.bos_id]
+        if not ids:
+            raise ValueError(
+                "The prompt is empty, and the tokenizer has no token that starts a text. Give at "
+                "least one character."
+            )
+        return ids
+
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        """Text of ids. Bytes that are no whole character become U+FFFD."""
-        return self.engine.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
+        """Text of ids.
+
+        Bytes that are no whole character become U+FFFD. Between Chinese characters there are no
+        blanks, which WordPiece and words as tokens would write.
+        """
+        text = self.decode_plain(ids, skip_special_tokens)
+        return spacing.clean_up(text) if self.cleans_up else text
+
+    def decode_plain(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """`decode` before ``clean_up_tokenization_spaces``."""
+        text = self.engine.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
+        return spacing.join_chinese(text) if self._writes_blanks else text
 
     def decode_batch(self, batch: Sequence[Sequence[int]], skip_special_tokens: bool = True):
         """Texts of several lists of ids."""
@@ -188,19 +257,65 @@ class Tokenizer:
         added = self.engine.get_added_tokens_decoder()
         return {token.content: i for i, token in added.items() if token.special}
 
+    @property
+    def roles(self) -> Roles:
+        """What the tokens are for."""
+        if self._roles is not None:
+            return self._roles
+        usual = (name for names in USUAL_NAMES.values() for name in names)
+        return Roles.from_names(n for n in usual if self.engine.token_to_id(n) is not None)
+
+    def with_roles(self, roles: Roles) -> "Tokenizer":
+        """The same tokenizer with other roles.
+
+        Example:
+            >>> import dataclasses
+            >>> tokenizer = Tokenizer.train(["to be or not"] * 9, "wordpiece", 20)
+            >>> bare = tokenizer.with_roles(dataclasses.replace(tokenizer.roles, prompt="bare"))
+            >>> bare.prompt_ids("to") == bare.encode("to")
+            True
+        """
+        return type(self)(self.engine, roles)
+
     def special_id(self, role: str) -> int | None:
         """Id of the token for a role (pad, unk, bos, eos, mask, cls, sep), or ``None``."""
-        if role not in SPECIAL_ROLES:
-            raise ValueError(f"role must be one of {sorted(SPECIAL_ROLES)}; received {role!r}.")
-        ids = (self.engine.token_to_id(name) for name in SPECIAL_ROLES[role])
-        return next((i for i in ids if i is not None), None)
+        if role not in ROLES:
+            raise ValueError(f"role must be one of {sorted(ROLES)}; received {role!r}.")
+        if role == "eos":
+            return self.eos_ids[0] if self.eos_ids else None
+        name = getattr(self.roles, role)
+        return None if name is None else self.engine.token_to_id(name)
+
+    @property
+    def template(self) -> tuple[list[int], list[int]]:
+        """Ids of the special tokens put before and after a text with ``add_special_tokens``."""
+        for text in ("a", "1", ".", "\u4e2d"):  # one that this vocabulary knows
+            encoding = self.engine.encode(text, add_special_tokens=True)
+            mask = encoding.special_tokens_mask
+            if 0 in mask:
+                first, rest = mask.index(0), mask[::-1].index(0)
+                return encoding.ids[:first], encoding.ids[len(encoding.ids) - rest :]
+        return encoding.ids, []
 
     def added_tokens(self) -> tuple[list[int], list[int]]:
-        """Ids of the special tokens put before and after a text with ``add_special_tokens``."""
-        encoding = self.engine.encode("a", add_special_tokens=True)
-        mask = encoding.special_tokens_mask
-        first, rest = mask.index(0), mask[::-1].index(0)
-        return encoding.ids[:first], encoding.ids[len(encoding.ids) - rest :]
+        """`template`, by its old name."""
+        return self.template
+
+    @property
+    def prompt_template(self) -> tuple[list[int], list[int]]:
+        """Ids put before and after a prompt: what ``roles.prompt`` says of the `template`."""
+        before, after = ([], []) if self.roles.prompt == "bare" else self.template
+        return before, after if self.roles.prompt == "whole" else []
+
+    @property
+    def document_template(self) -> tuple[list[int], list[int]]:
+        """Ids put before and after each document of a training stream.
+
+        Before it stands what stands before a prompt; after it the token that ends texts or, where
+        there is none, the end of the template.
+        """
+        after = [] if self.roles.prompt == "bare" else self.template[1]
+        return self.prompt_template[0], after if self.eos_id is None else [self.eos_id]
 
     @property
     def pad_id(self) -> int | None:
@@ -214,8 +329,14 @@ class Tokenizer:
 
     @property
     def eos_id(self) -> int | None:
-        """Id of the token that ends a text, or ``None``."""
+        """Id of the token that ends a text, or ``None``; of several, the first."""
         return self.special_id("eos")
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Ids of all tokens that end a text."""
+        ids = (self.engine.token_to_id(name) for name in self.roles.eos)
+        return tuple(i for i in ids if i is not None)
 
     def token_to_id(self, token: str) -> int | None:
         """Id of a token as the engine spells it, or ``None``."""
@@ -231,10 +352,17 @@ class Tokenizer:
     def __repr__(self):
         return f"<Tokenizer kind={self.kind!r} vocab_size={self.vocab_size}>"
 
+    # === Inside ===
 
-def _text(text) -> str:
-    if isinstance(text, bytes):
-        raise ValueError("text must be str; received bytes. Decode it: text.decode('utf-8').")
-    if not isinstance(text, str):
-        raise ValueError(f"text must be str; received {type(text).__name__}.")
-    return text
+    @property
+    def cleans_up(self) -> bool:
+        """Whether `decode` leaves out blanks before punctuation; of BPE it never does."""
+        return self.roles.clean_up_tokenization_spaces and self.kind != "bpe"
+
+    @property
+    def _writes_blanks(self):
+        return type(self.engine.decoder).__name__ in ("WordPiece", "NoneType")
+
+    @functools.cached_property
+    def _plain_engine(self):
+        return without_control_tokens(self.engine)

@@ -4,6 +4,8 @@ import itertools
 import json
 from pathlib import Path
 
+from keraslm._text import checked_text
+
 BERT_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ROBERTA_SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 DEFAULT_SPECIAL_TOKENS = {
@@ -45,7 +47,7 @@ def train(texts, kind, vocab_size, min_frequency, lowercase, special_tokens):
 
 
 def _not_empty(texts):
-    texts = (text for text in texts if text.strip())
+    texts = (text for text in texts if checked_text(text, "a text").strip())
     first = next(texts, None)
     if first is None:
         raise ValueError("The texts are empty: nothing to train a tokenizer on.")
@@ -75,10 +77,8 @@ def _parts(kind, vocab_size, min_frequency, lowercase, special_tokens):
             vocab_size=size, min_frequency=1 if kind == "char" else min_frequency, **common
         )
         if kind == "word":
-            if lowercase:
-                engine.normalizer = normalizers.Sequence(
-                    [normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase()]
-                )
+            if lowercase:  # and no accent is stripped: in most scripts a mark is a letter
+                engine.normalizer = normalizers.Lowercase()
             engine.pre_tokenizer = pre_tokenizers.Whitespace()
             engine.decoder = decoders.WordPiece(cleanup=True)
         else:
@@ -135,6 +135,22 @@ def _add_special_tokens(engine, tokens):
     engine.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in tokens])
 
 
+def read_merges(file):
+    """Pairs of a ``merges.txt``."""
+    lines = Path(file).read_text(encoding="utf-8").split("\n")
+    pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"{file} is not a merges.txt: each line needs two tokens.")
+    return pairs
+
+
+def read_bert_vocab(file):
+    """Ids of a ``vocab.txt``, which has one token a line."""
+    # Split by hand and not stripped: one token of the Chinese vocabulary is a space, U+2028.
+    tokens = Path(file).read_text(encoding="utf-8").split("\n")
+    return {token.rstrip("\r"): i for i, token in enumerate(tokens) if token.rstrip("\r")}
+
+
 def from_gpt2_files(vocab, merges):
     """Engine from ``vocab.json`` and ``merges.txt`` of GPT-2 (Radford et al. 2019) or RoBERTa."""
     from tokenizers import models, processors
@@ -143,11 +159,7 @@ def from_gpt2_files(vocab, merges):
         if not file.is_file():
             raise FileNotFoundError(f"No file {file}. Give GPT-2's vocab.json and merges.txt.")
     ids = json.loads(Path(vocab).read_text(encoding="utf-8"))
-    lines = Path(merges).read_text(encoding="utf-8").split("\n")
-    pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
-    if any(len(pair) != 2 for pair in pairs):
-        raise ValueError(f"{merges} is not a merges.txt: each line needs two tokens.")
-    engine = _byte_level(models.BPE(vocab=ids, merges=pairs))
+    engine = _byte_level(models.BPE(vocab=ids, merges=read_merges(merges)))
     if ids.keys() >= set(ROBERTA_SPECIAL_TOKENS):  # GPT-2's token is then a text like any other
         _add_special_tokens(engine, ROBERTA_SPECIAL_TOKENS)
         engine.post_processor = processors.TemplateProcessing(
@@ -166,9 +178,7 @@ def from_bert_vocab(vocab, lowercase):
 
     if not Path(vocab).is_file():
         raise FileNotFoundError(f"No file {vocab}. Give BERT's vocab.txt, one token a line.")
-    # Split by hand and not stripped: one token of the Chinese vocabulary is a space, U+2028.
-    tokens = Path(vocab).read_text(encoding="utf-8").split("\n")
-    ids = {token.rstrip("\r"): i for i, token in enumerate(tokens) if token.rstrip("\r")}
+    ids = read_bert_vocab(vocab)
     if "[UNK]" not in ids:
         raise ValueError(f"{vocab} is not a BERT vocabulary: it has no [UNK].")
     engine = _bert(models.WordPiece(vocab=ids, unk_token="[UNK]"), lowercase)

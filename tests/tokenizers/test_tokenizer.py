@@ -25,7 +25,9 @@ def test_saved_and_loaded(tokenizers, kind, tmp_path):
     back = Tokenizer.load(tmp_path)
     assert back.to_json() == tokenizer.to_json() and back.kind == kind
     assert back.encode_batch(TEXTS) == [tokenizer.encode(text) for text in TEXTS]
-    assert [p.name for p in tmp_path.iterdir()] == ["tokenizer.json"]
+    assert back.roles == tokenizer.roles and back.roles.source == "trained"
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["tokenizer.json", "tokenizer_config.json"]
 
 
 @pytest.mark.parametrize("kind", ["bpe", "wordpiece", "word", "char"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from keraslm._files import replaced_file
 from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import prove
+from keraslm.export.to_litertlm import text
 from keraslm.export.to_litertlm.verify import verify_litertlm
 from keraslm.export.to_tflite.exporter import PREFILL_LENGTHS, check_kind, convert
 from keraslm.generation.cache import is_step_model
@@ -36,7 +37,7 @@ def litertlm(
         path: the ``.litertlm`` file, or a folder, which then gets ``model.litertlm``.
         quantization, prefill_lengths, cache_length: as in `keraslm.export.tflite`.
         chat_template: a Jinja template that makes one prompt of a conversation, for LiteRT-LM's
-            ``Conversation``.
+            ``Conversation``; default, that of the tokenizer.
         verify: ``"quick"`` runs the file in LiteRT-LM, if it is installed, and compares the text
             with Keras; ``False`` does not.
 
@@ -59,6 +60,7 @@ def litertlm(
         )
     path = Path(path)
     path = path if path.suffix == ".litertlm" else path / "model.litertlm"
+    text.start_ids(lm.tokenizer)  # before the work: raises if the template cannot be
     cache_length = cache_length or lm.model.max_length
     builder = _import_builder()
     content = convert(lm.model, prefill_lengths, cache_length, quantization)
@@ -75,7 +77,8 @@ def pack(builder, lm, content, path, cache_length, chat_template=None):
         parts = Path(folder)
         (parts / "model.tflite").write_bytes(content)
         (parts / "metadata.pb").write_bytes(_metadata(lm, cache_length, chat_template))
-        lm.tokenizer.save(parts / "tokenizer.json")
+        tokenizer = text.tokenizer_json(lm.tokenizer)
+        (parts / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
         file = builder.LitertLmFileBuilder()
         authors = builder.Metadata(key="Authors", value="keraslm", dtype=builder.DType.STRING)
         file.add_system_metadata(authors)
@@ -92,13 +95,14 @@ def _metadata(lm, cache_length, chat_template):
 
     config = lm.generation_config
     metadata = llm_metadata_pb2.LlmMetadata()
-    # No start token: the runtime would put it before every prompt, which Keras does not.
+    if start := text.start_ids(lm.tokenizer):  # what Keras puts before every prompt, too
+        metadata.start_token.token_ids.ids.extend(start)
     # LiteRT-LM wants at least one stop token: an id that no token has never comes.
     for stop in config.stop_ids or (lm.model.vocab_size,):
         metadata.stop_tokens.add().token_ids.ids.append(int(stop))
     metadata.max_num_tokens = cache_length
     metadata.llm_model_type.generic_model.SetInParent()
-    if chat_template:
+    if chat_template := chat_template or text.chat_template(lm.tokenizer):
         metadata.jinja_prompt_template = chat_template
     sampler, kinds = metadata.sampler_params, sampler_params_pb2.SamplerParameters
     sampler.type = kinds.TOP_P if config.is_sampled else kinds.TOP_K

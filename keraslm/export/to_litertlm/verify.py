@@ -10,6 +10,7 @@ from keraslm.export.to_tflite.verify import verify_tflite
 from keraslm.export.verification import Verification
 from keraslm.runtimes.litert import LiteRTModel
 from keraslm.runtimes.litertlm import LiteRTLM, tflite_part
+from keraslm.tokenizers.stream import continuation
 
 
 def verify_litertlm(path, lm, mode="quick", texts=None) -> Verification:
@@ -27,8 +28,8 @@ def verify_litertlm(path, lm, mode="quick", texts=None) -> Verification:
         inner = verify_tflite(model, lm)
         litert = LiteRTModel(model)
         wanted = [
-            lm.tokenizer.decode(list(litert.generate(lm.tokenizer.encode(text), config)))
-            for text in texts
+            continuation(lm.tokenizer, ids, litert.generate(ids, config), prompt=text)
+            for text, ids in zip(texts, lm.prompt_ids(texts), strict=True)
         ]
     seconds, pieces = 0.0, 0
     with LiteRTLM(path) as runtime:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from keraslm.export.to_saved_model import graph_unicode as unicode
 from keraslm.export.to_saved_model.graph_models import BytePairModel, VocabularyModel, byte_alphabet
 from keraslm.export.to_saved_model.graph_split import WordSplitter
+from keraslm.tokenizers.spacing import is_chinese
 from keraslm.tokenizers.tokenizer import Tokenizer
 
 _SEPARATOR = b"\xff"  # a byte that no UTF-8 text holds
@@ -46,6 +47,13 @@ class GraphTokenizer:
         self._model = _model(spec)
         self._is_bytes = spec["model"]["type"] == "BPE"
         self._first, self._later = _token_texts(engine, spec, self._special)
+        if tokenizer.cleans_up:
+            raise _unsupported("clean_up_tokenization_spaces", True)
+
+    @property
+    def keeps_space(self) -> bool:
+        """Whether the tokens hold the white space, so that the decoder writes none."""
+        return self._first == self._later
 
     @_traced_as_written
     def encode(self, texts):
@@ -94,11 +102,13 @@ class GraphTokenizer:
         return pieces, place % 2 == 1  # text, special, text, special, …, text
 
     @_traced_as_written
-    def decode(self, ids):
+    def decode(self, ids, after=None):
         """Texts of ids, as `Tokenizer.decode` gives them: special tokens are left out.
 
         Args:
             ids: ragged or dense (batch, seq) int32. Ids that are no token are left out.
+            after: ragged (batch, None) int32: the prompts that the ids continue, for the blank
+                between the two; their text is not given.
 
         Returns:
             (batch,) string, UTF-8.
@@ -106,7 +116,14 @@ class GraphTokenizer:
         with tf.device("CPU:0"):
             if not isinstance(ids, tf.RaggedTensor):
                 ids = tf.RaggedTensor.from_tensor(ids)
+            new_from = tf.zeros([ids.nrows()], tf.int64)
+            if after is not None:
+                after = tf.cast(after, ids.dtype).with_row_splits_dtype(ids.row_splits.dtype)
+                new_from = tf.cast(after.row_lengths(), tf.int64)
+                ids = tf.concat([after, ids], axis=1)
             rows, token = ids.value_rowids(), ids.flat_values
+            place = tf.range(tf.size(rows, tf.int64)) - tf.gather(ids.row_starts(), rows)
+            is_new = place >= tf.gather(new_from, rows)
             shown = np.array([text is not None for text in self._first])
             is_token = (token >= 0) & (token < len(shown))
             token = tf.where(is_token, token, 0)
@@ -115,10 +132,24 @@ class GraphTokenizer:
             texts = tf.gather(_strings(self._first), token)
             if self._later != self._first:
                 is_first = tf.concat([[True], rows[1:] != rows[:-1]], 0)[: tf.size(rows)]
-                texts = tf.where(is_first, texts, tf.gather(_strings(self._later), token))
+                later = tf.gather(_strings(self._later), token)
+                # No blank between Chinese characters.
+                begins, ends = (tf.constant(flags) for flags in _chinese(self._later))
+                follows = tf.concat([[False], tf.gather(ends, token)[:-1]], 0)[: tf.size(rows)]
+                is_joined = follows & tf.gather(begins, token)
+                later = tf.where(is_joined, tf.strings.substr(later, 1, -1), later)
+                texts = tf.where(is_first, texts, later)
+            texts = tf.where(tf.boolean_mask(is_new, left), texts, "")
             texts = tf.strings.unsorted_segment_join(texts, rows, ids.nrows())
             # Broken UTF-8, which only bytes can give, becomes U+FFFD as in the engine.
             return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
+
+
+def _chinese(texts):
+    """Which texts begin with a blank and a Chinese character, and which end with such."""
+    words = [(text or b"").decode("utf-8", "replace") for text in texts]
+    begins = [word[:1] == " " and is_chinese(word[1:2]) for word in words]
+    return np.array(begins), np.array([is_chinese(word[-1:]) for word in words])
 
 
 def _strings(texts):
@@ -191,7 +222,9 @@ def _normalizer(spec):
     if spec["type"] == "BertNormalizer":
         return unicode.bert_tables(**{key: spec[key] for key in spec if key != "type"})
     parts = [part["type"] for part in spec.get("normalizers", [spec])]
-    if parts != ["NFD", "StripAccents", "Lowercase"]:
+    if parts == ["Lowercase"]:
+        return unicode.lowercase_tables()
+    if parts != ["NFD", "StripAccents", "Lowercase"]:  # of words until version 0.1
         raise _unsupported("this normalizer", parts)
     return unicode.folding_tables()
 

@@ -69,7 +69,7 @@ def decoder_endpoints(lm):
     padding = tf.TensorSpec((None,), tf.int32, "num_padding")
 
     # Traced once, so that what several endpoints share is stored once.
-    encode = tf.function(twin.encode, autograph=False)
+    encode = tf.function(_prompt_encoder(lm.tokenizer, twin), autograph=False)
 
     # What is not an input of the file is as the task has it.
     fixed = {
@@ -107,9 +107,10 @@ def decoder_endpoints(lm):
     logits = _traced(logits, token_ids=IDS)
 
     def generate(text, **settings):
-        ids, pad = left_padded(encode(text), start)
+        prompts = encode(text)
+        ids, pad = left_padded(prompts, start)
         new = new_tokens(token_ids=ids, num_padding=pad, **settings)
-        return {"text": tf.strings.join([text, twin.decode(new)])}
+        return {"text": _joined(text, twin.decode(new, after=prompts), twin)}
 
     generate = _traced(generate, text=TEXT, **settings)
 
@@ -122,7 +123,8 @@ def decoder_endpoints(lm):
 
     def score(text):
         rows = encode(text)
-        rows = rows if start is None else _after(start, rows)
+        is_whole = lm.tokenizer.roles.prompt == "whole"
+        rows = rows if start is None or is_whole else _after(start, rows)
         ids = _right_padded(rows, 0)
         count = tf.maximum(tf.cast(rows.row_lengths(), tf.int32) - 1, 0)
         log_probs = tf.nn.log_softmax(logits(token_ids=ids)["logits"][:, :-1])
@@ -167,6 +169,41 @@ def _default_settings(config, vocab_size):
         "seed": resolve_seed(config.seed or 0),
     }
     return {name: tf.constant(values[name], dtype) for name, dtype in SETTINGS.items()}
+
+
+def _prompt_encoder(tokenizer, twin):
+    """From text to the ids of `Tokenizer.prompt_ids`."""
+    before, after = tokenizer.prompt_template
+    start = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+
+    def encode(text):
+        rows = twin.encode(text)
+        if not before and not after:
+            return rows
+        around = [tf.tile(tf.constant([x], tf.int32), [rows.nrows(), 1]) for x in (before, after)]
+        rows = tf.concat([around[0], rows, around[1]], axis=1)
+        if not start:
+            return rows
+        starts = tf.RaggedTensor.from_tensor(tf.tile(tf.constant([start]), [rows.nrows(), 1]))
+        # An empty text is the token that starts texts, without a template.
+        both = tf.concat([rows, starts], axis=0)
+        count = tf.cast(rows.nrows(), tf.int32)
+        row = tf.range(count)
+        return tf.gather(both, tf.where(text == "", row + count, row))
+
+    return encode
+
+
+_WHITE = "".join(rf"\x{{{c:x}}}" for c in range(0x3001) if chr(c).isspace())
+
+
+def _joined(text, new, twin):
+    """Prompts and what follows; white space that tokens do not keep is written once."""
+    if twin.keeps_space:
+        return tf.strings.join([text, new])
+    ends = tf.strings.regex_full_match(text, rf"(?s:.*)[{_WHITE}]")
+    begins = tf.strings.substr(new, 0, 1) == " "
+    return tf.strings.join([text, tf.where(ends & begins, tf.strings.substr(new, 1, -1), new)])
 
 
 def left_padded(ragged, start):

@@ -115,7 +115,7 @@ def _decoder(path, lm):
 
 def _fitting(lm, text):
     """The text, cut until it fits: tokens that are no text decode to signs of several tokens."""
-    while len(lm.tokenizer.encode(text)) >= lm.model.max_length:
+    while len(lm.prompt_ids([text])[0]) >= lm.model.max_length:
         text = text[: len(text) * 3 // 4]
     return text
 

@@ -182,6 +182,9 @@ def _describe(lm, folder, name, context):
         "context": context,
         "vocab_size": lm.model.vocab_size,
         "start_id": lm.tokenizer.bos_id,
+        "prompt_template": dict(
+            zip(("before", "after"), lm.tokenizer.prompt_template, strict=True)
+        ),
         "generation": lm.generation_config.to_dict(),
         "files": files,
         "packages": PACKAGES,

@@ -1,0 +1,56 @@
+"""The files of a tokenizer: ``tokenizer.json`` and, beside it, ``tokenizer_config.json``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from keraslm._files import replaced_file
+from keraslm.tokenizers.roles import Roles
+
+ENGINE, ROLES = "tokenizer.json", "tokenizer_config.json"
+
+
+def read(path: Path) -> tuple[Any, Roles | None]:
+    """The engine and its stated roles, None if nothing states them; see `Tokenizer.load`."""
+    file = path / ENGINE if path.is_dir() else path
+    engine = read_engine(file)
+    config = file.with_name(ROLES)
+    if file.name != ENGINE or not config.is_file():
+        return engine, None
+    try:
+        return engine, Roles.from_dict(_object(config))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{config} is damaged: {error}") from error
+
+
+def read_engine(file: Path) -> Any:
+    """The engine of a ``tokenizer.json``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is not a tokenizer.
+    """
+    import tokenizers
+
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"No tokenizer at {file}. Give a tokenizer.json or a folder that holds one."
+        )
+    try:
+        return tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
+    except Exception as error:  # the engine raises bare Exception for malformed files
+        raise ValueError(f"{file} is not a readable tokenizer.json: {error}") from error
+
+
+def write_roles(folder: Path, roles: Roles) -> None:
+    """Write ``tokenizer_config.json``, whole or not at all."""
+    text = json.dumps(roles.to_bundle(), indent=2, ensure_ascii=False) + "\n"
+    with replaced_file(folder / ROLES) as new:
+        new.write_text(text, encoding="utf-8")
+
+
+def _object(file):
+    value = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError("it holds no object.")
+    return value
