@@ -6,6 +6,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keraslm.export.to_saved_model import graph_unicode as unicode
+from keraslm.export.to_saved_model.graph_precompiled import Precompiled
 from keraslm.export.to_saved_model.graph_reading import unsupported
 from keraslm.export.to_saved_model.graph_split import apply_tables, lookup, mark_order, shift
 
@@ -160,6 +161,10 @@ def compose(codes, piece, order, keys, values):
     return tf.boolean_mask(codes, left), tf.boolean_mask(piece, left)
 
 
+def _precompiled(spec):
+    return _on_codes(Precompiled(spec["precompiled_charsmap"]))
+
+
 _STEPS: dict[str, Callable] = {
     "Prepend": _prepend,
     "Replace": _replace,
@@ -171,4 +176,5 @@ _STEPS: dict[str, Callable] = {
     "NFKD": _decompose,
     "NFC": _compose,
     "NFKC": _compose,
+    "Precompiled": _precompiled,
 }

@@ -13,7 +13,7 @@ from keraslm.export.to_saved_model.graph_models import (
     byte_alphabet,
 )
 from keraslm.export.to_saved_model.graph_pretokenize import is_byte_level, pre_tokenizer_steps
-from keraslm.export.to_saved_model.graph_reading import byte_token, unsupported
+from keraslm.export.to_saved_model.graph_reading import unsupported
 from keraslm.export.to_saved_model.graph_split import WordSplitter
 from keraslm.export.to_saved_model.graph_unigram import UnigramModel
 from keraslm.export.to_saved_model.graph_words import VocabularyModel

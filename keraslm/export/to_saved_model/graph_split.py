@@ -66,16 +66,11 @@ def apply_tables(table: unicode.Normalizer, codes, piece):
     """
     action = table.actions(codes)
     entry, found = lookup(table.changed, codes)
-    splits = tf.constant(table.splits)
-    first = tf.gather(splits, entry)
-    count = tf.where(found, tf.gather(splits, entry + 1) - first, 1)
-    count = tf.where(action == unicode.DROP, 0, count)
-    source = tf.repeat(tf.range(tf.size(codes)), count)  # one code point may become several
-    place = tf.range(tf.size(source)) - tf.gather(tf.cumsum(count, exclusive=True), source)
-    found = tf.gather(found, source)
-    changed = tf.gather(first, source) + place
-    changed = tf.gather(tf.constant(table.new), tf.where(found, changed, 0))
-    codes = tf.where(found, changed, tf.gather(codes, source))
+    left = action != unicode.DROP
+    codes, entry, piece, action = (
+        tf.boolean_mask(x, left) for x in (codes, tf.where(found, entry, -1), piece, action)
+    )
+    codes, source = replace_codes(codes, entry, table.splits, table.new)
     piece, action = tf.gather(piece, source), tf.gather(action, source)
     if len(table.marks):
         order = mark_order(table, codes)
@@ -85,6 +80,28 @@ def apply_tables(table: unicode.Normalizer, codes, piece):
     left = action != unicode.BLOCK
     isolated = action == unicode.ISOLATE
     return (tf.boolean_mask(x, left) for x in (codes, piece, isolated))
+
+
+def replace_codes(codes, entry, splits, new):
+    """Replace code points by others, fewer or more.
+
+    Args:
+        codes: (n,) int32.
+        entry: (n,) int32 what each becomes, ``new[splits[entry]:splits[entry + 1]]``; -1: itself.
+        splits, new: numpy int32.
+
+    Returns:
+        (m,) int32 code points, and (m,) int32, the place that each comes from.
+    """
+    found, entry = entry >= 0, tf.maximum(entry, 0)
+    first = tf.gather(tf.constant(splits), entry)
+    count = tf.where(found, tf.gather(tf.constant(splits), entry + 1) - first, 1)
+    source = tf.repeat(tf.range(tf.size(codes)), count)
+    place = tf.range(tf.size(source)) - tf.gather(tf.cumsum(count, exclusive=True), source)
+    found = tf.gather(found, source)
+    changed = tf.where(found, tf.gather(first, source) + place, 0)
+    changed = tf.gather(tf.constant(new), changed)
+    return tf.where(found, changed, tf.gather(codes, source)), source
 
 
 def mark_order(table: unicode.Normalizer, codes):

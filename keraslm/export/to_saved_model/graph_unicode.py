@@ -20,6 +20,7 @@ KEEP, ISOLATE, DROP, BLOCK = range(4)
 # Not asked about: surrogates, which no text holds, and the ten planes that hold no character yet.
 _GAPS = (range(0xD800, 0xE000), range(0x40000, 0xE0000))
 _CODES = np.delete(np.arange(0x110000, dtype=np.int32), np.r_[tuple(map(np.array, _GAPS))])
+_BETWEEN = "※"  # between texts: no normalizer changes it, makes it or joins anything with it
 _LAST_MARK = "\u0345"  # the one of canonical combining class 240, the highest
 _HIGH_SPACING, _LOW_SPACING = "\u302e", "\U0001d165"  # 224 and 216, which BERT does not strip
 
@@ -63,10 +64,20 @@ def _codes(text):
     return np.frombuffer(text.encode("utf-32-le"), "<u4")
 
 
+def every_character(but: str) -> str:
+    """Every character that is asked about but one."""
+    return _text(_CODES).replace(but, "")
+
+
 def _runs(values):
-    """Runs of the values of `_CODES`; a gap takes the value of the unassigned one before it."""
+    """Runs of the values of `_CODES`."""
     everywhere = np.zeros(0x110000, np.int32)
     everywhere[_CODES] = values
+    return runs(everywhere)
+
+
+def runs(everywhere: np.ndarray) -> Runs:
+    """Runs of (0x110000,) values; a gap takes the value of the unassigned one before it."""
     for gap in _GAPS:
         everywhere[gap.start : gap.stop] = everywhere[gap.start - 1]
     starts = np.flatnonzero(np.diff(everywhere, prepend=-1))
@@ -200,7 +211,7 @@ def compositions() -> tuple[np.ndarray, np.ndarray]:
     from tokenizers import normalizers
 
     nfc, nfd = normalizers.NFC(), normalizers.NFD()
-    characters = _text(_CODES).replace("!", "")
+    characters = _text(_CODES).replace(_BETWEEN, "")
     apart, joined = _ask(nfd, characters), _ask(nfc, characters)
     whole = [(c, d) for c, d, j in zip(characters, apart, joined, strict=True) if c == j != d]
     firsts = _ask(nfc, [d[:-1] for _, d in whole])
@@ -213,7 +224,7 @@ def compositions() -> tuple[np.ndarray, np.ndarray]:
 
 def _tables(engine, marks):
     """Ask about every code point; ``marks(characters, answers, actions)`` gives mark_order."""
-    characters = _text(_CODES).replace("!", "")  # it separates the answers
+    characters = _text(_CODES).replace(_BETWEEN, "")
     answers = _ask(engine, characters)
     actions = np.zeros(0x110000, np.int32)
     changed, new = [], []
@@ -242,8 +253,8 @@ def _tables(engine, marks):
 
 
 def _ask(engine, texts):
-    """Normalized texts, all in one call; no text holds "!"."""
-    return engine.normalize_str("!".join(texts)).split("!")
+    """Normalized texts, all in one call."""
+    return engine.normalize_str(_BETWEEN.join(texts)).split(_BETWEEN)
 
 
 def _sorted_marks(left):
