@@ -14,6 +14,7 @@ import json
 import tensorflow as tf
 
 from keraslm.export.to_saved_model.graph_added import AddedTokens
+from keraslm.export.to_saved_model.graph_check import check_twin
 from keraslm.export.to_saved_model.graph_decode import Decoder
 from keraslm.export.to_saved_model.graph_normalize import normalizer_steps
 from keraslm.export.to_saved_model.graph_parts import is_by_words, text_model, word_model
@@ -33,7 +34,8 @@ class GraphTokenizer:
             characters.
 
     Raises:
-        ValueError: the tokenizer has a part that is not reproduced here.
+        ValueError: the tokenizer has a part that is not reproduced here, or that gives other ids
+            here than in the engine on strings that were chosen to be hard.
 
     Example:
         >>> tokenizer = Tokenizer.train(["to be or not to be"] * 9, kind="char", vocab_size=None)
@@ -57,6 +59,7 @@ class GraphTokenizer:
         # Those that are found in the text as it is, and those found once it is normalized.
         self._added = [AddedTokens(engine, spec, normalized) for normalized in (False, True)]
         self._decoder = Decoder(engine)
+        check_twin(self, tokenizer)
 
     @_traced_as_written
     def encode(self, texts):
@@ -79,12 +82,19 @@ class GraphTokenizer:
             texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
             return in_text.ids(texts, tf.ones_like(texts, tf.bool), normalized_ids)
 
+    @property
+    def keeps_space(self) -> bool:
+        """Whether the tokens hold the white space, so that the decoder writes none."""
+        return self._decoder.keeps_space
+
     @_traced_as_written
-    def decode(self, ids):
+    def decode(self, ids, after=None):
         """Texts of ids, as `Tokenizer.decode` gives them: special tokens are left out.
 
         Args:
             ids: ragged or dense (batch, seq) int32. Ids that are no token are left out.
+            after: ragged (batch, None) int32: the prompts that the ids continue, for the space
+                between the two; their text is not given.
 
         Returns:
             (batch,) string, UTF-8.
@@ -92,4 +102,4 @@ class GraphTokenizer:
         with tf.device("CPU:0"):
             if not isinstance(ids, tf.RaggedTensor):
                 ids = tf.RaggedTensor.from_tensor(ids)
-            return self._decoder(ids)
+            return self._decoder(ids, after)

@@ -70,13 +70,28 @@ class Decoder:
             self._strip = strip["start"]
         self._first = self._later = _encoded(texts)
 
-    def __call__(self, ids):
-        """Texts: ragged (batch, None) int32 to (batch,) string."""
+    @property
+    def keeps_space(self) -> bool:
+        """Whether the tokens hold the white space, so that the decoder writes none."""
+        return self._first == self._later
+
+    def __call__(self, ids, after=None):
+        """Texts: ragged (batch, None) int32 to (batch,) string.
+
+        ``after``: ragged (batch, None) int32, what the ids continue; its text is not given.
+        """
+        new_from = tf.zeros([ids.nrows()], tf.int64)
+        if after is not None:
+            after = tf.cast(after, ids.dtype).with_row_splits_dtype(ids.row_splits.dtype)
+            new_from = tf.cast(after.row_lengths(), tf.int64)
+            ids = tf.concat([after, ids], axis=1)
         rows, token = ids.value_rowids(), ids.flat_values
+        place = tf.range(tf.size(rows, tf.int64)) - tf.gather(ids.row_starts(), rows)
+        is_new = place >= tf.gather(new_from, rows)
         is_token = (token >= 0) & (token < len(self._shown))
         token = tf.where(is_token, token, 0)
         left = is_token & tf.gather(tf.constant(self._shown), token)
-        rows, token = tf.boolean_mask(rows, left), tf.boolean_mask(token, left)
+        rows, token, is_new = (tf.boolean_mask(x, left) for x in (rows, token, is_new))
         texts = tf.gather(tf.constant(self._first, tf.string), token)
         if self._later != self._first:
             is_first = tf.concat([[True], rows[1:] != rows[:-1]], 0)[: tf.size(rows)]
@@ -84,11 +99,28 @@ class Decoder:
             texts = tf.where(is_first, texts, later)
         if self._bytes is not None:
             texts = _join_bytes(tf.gather(tf.constant(self._bytes), token), rows, texts)
-        texts = tf.strings.unsorted_segment_join(texts, rows, ids.nrows())
         if self._strip:
-            texts = tf.strings.regex_replace(texts, rf"\A {{1,{self._strip}}}", "")
+            texts = _strip_start(texts, rows, self._strip)
+        texts = tf.where(is_new, texts, "")
+        texts = tf.strings.unsorted_segment_join(texts, rows, ids.nrows())
         # Broken UTF-8, which only bytes can give, becomes U+FFFD as in the engine.
         return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
+
+
+def _strip_start(texts, rows, most):
+    """Texts of tokens without the first spaces of their row, at most ``most``."""
+    length = tf.strings.length(texts)
+    bare = tf.strings.regex_replace(texts, r"\A +", "")
+    spaces = length - tf.strings.length(bare)
+    # Characters of the row before each token; where all of them are spaces, more may go.
+    before = tf.cumsum(length, exclusive=True)
+    begins = tf.concat([[True], rows[1:] != rows[:-1]], 0)[: tf.size(rows)]
+    row = tf.cumsum(tf.cast(begins, tf.int32)) - 1
+    before -= tf.gather(tf.boolean_mask(before, begins), row)
+    solid = tf.cumsum(tf.cast(spaces < length, tf.int32), exclusive=True)
+    solid -= tf.gather(tf.boolean_mask(solid, begins), row)
+    cut = tf.where(solid == 0, tf.clip_by_value(most - before, 0, spaces), 0)
+    return tf.strings.substr(texts, cut, length - cut)
 
 
 def _join_bytes(values, rows, texts):

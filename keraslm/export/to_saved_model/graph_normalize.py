@@ -15,7 +15,7 @@ WHITESPACE = (
     r"[\x09-\x0d\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
 )
 # Expressions that RE2 and the engine read alike.
-_PLAIN_PATTERNS = (r" {2,}", r"\n", r"[\n\r\t]", r" +")
+_PLAIN_PATTERNS = (r" {2,}", r"\n", r"[\n\r\t]", r" +", r"\A +| +\z", "\\A▁")
 
 
 def normalizer_steps(spec: dict | None) -> list[Callable]:

@@ -36,11 +36,10 @@ def text_model(spec: dict) -> TextModel:
     kind = spec["model"]["type"]
     if kind not in ("BPE", "Unigram"):
         raise unsupported("this kind of model", kind)
-    if spec["normalizer"] and '"first"' in json.dumps(spec["pre_tokenizer"]):
+    is_first = '"first"' in json.dumps(spec["pre_tokenizer"])
+    if is_first and spec["normalizer"] and any(t["normalized"] for t in spec["added_tokens"]):
         # What a normalizer deletes moves the place that the engine takes for the start.
-        raise unsupported(
-            "Metaspace with prepend_scheme='first' after a normalizer", spec["normalizer"]
-        )
+        raise unsupported("prepend_scheme='first' with added tokens in normalized text", "both")
     steps = pre_tokenizer_steps(spec["pre_tokenizer"])
     return TextModel(steps, _unigram(spec) if kind == "Unigram" else _byte_pair(spec))
 

@@ -10,10 +10,12 @@ expressions is never something that the run could hold. The three exceptions, ``
 ``\s+(?!\S)`` and the words of o200k, are matchers of their own.
 """
 
+import re
 from collections.abc import Callable
 
 import tensorflow as tf
 
+from keraslm.export.to_saved_model.graph_trie import Trie
 from keraslm.export.to_saved_model.graph_unicode import regex_class
 
 _NONE = -1  # no match
@@ -69,13 +71,16 @@ class Scan:
         return self._once(("last", characters), make)
 
     def words(self, matcher):
-        """Where words begin: (n,) bool. A character that nothing matches is a word."""
+        """Where words begin: (n,) bool. What lies between two matches is a word too."""
         ends = matcher(self)
-        following = tf.where(ends == _NONE, self.place + 1, ends)
-        first = tf.scatter_nd(self._at[:, None], tf.cast(self._opens, tf.int32), [tf.size(ends)])
-        following = tf.minimum(following, tf.size(ends) - 1)
+        between = (ends == _NONE) & (self.codes >= 0)
+        following = tf.where(between, self.place + 1, ends)
         following = tf.where(self.codes < 0, self.place, following)
-        return tf.gather(reachable(first > 0, following), self._at)
+        first = tf.scatter_nd(self._at[:, None], tf.cast(self._opens, tf.int32), [tf.size(ends)])
+        reached = reachable(first > 0, following)
+        between &= reached
+        again = between & tf.concat([[False], between], 0)[:-1]
+        return tf.gather(reached & ~again, self._at)
 
 
 def reachable(starts, following):
@@ -173,6 +178,18 @@ def cased_word(upper: str, lower: str) -> Matcher:
     return match
 
 
+def literals(*texts: str) -> Matcher:
+    """The longest of several strings."""
+    trie = Trie([(list(map(ord, text)), i) for i, text in enumerate(texts)])
+
+    def match(scan):
+        nothing = tf.zeros_like(scan.codes)
+        length = trie.longest(scan.codes, nothing, nothing)[1]
+        return tf.where(length > 0, scan.place + length, _NONE)
+
+    return match
+
+
 _ENDINGS = ("s", "t", "re", "ve", "m", "ll", "d")
 
 
@@ -244,3 +261,18 @@ KNOWN: dict[str, Matcher] = {
     # Mistral (tekken)
     rf"{_O200K_LOWER}|{_O200K_UPPER}|\p{{N}}|{_O200K_REST}": _o200k(1, nothing),
 }
+
+
+def find_matcher(pattern: str) -> Matcher | None:
+    """The matcher of an expression: of `KNOWN`, or of escaped strings between bars."""
+    if pattern in KNOWN:
+        return KNOWN[pattern]
+    if not re.fullmatch(r"(?:[^\\^$.?*+()\[\]{}]|\\[^\w])+", pattern):
+        return None
+    parts = re.findall(r"(?:[^|\\]|\\[\s\S])+", pattern)
+    if "|".join(parts) != pattern:  # something between bars is empty
+        return None
+    texts = [re.sub(r"\\([\s\S])", r"\1", part) for part in parts]
+    # The first that matches is the longest where none comes after its own beginning.
+    hidden = any(b.startswith(a) for i, a in enumerate(texts) for b in texts[i + 1 :])
+    return None if hidden else literals(*texts)

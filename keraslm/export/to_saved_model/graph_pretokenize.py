@@ -6,7 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keraslm.export.to_saved_model import graph_unicode as unicode
-from keraslm.export.to_saved_model.graph_patterns import GPT2, KNOWN, Matcher, Scan
+from keraslm.export.to_saved_model.graph_patterns import GPT2, Matcher, Scan, find_matcher, literals
 from keraslm.export.to_saved_model.graph_reading import unsupported
 from keraslm.export.to_saved_model.graph_split import shift
 
@@ -109,9 +109,10 @@ def _split(spec):
         return lambda text, first: text.cut(shift(text.codes, 1, 0) == ord(" "))
     if behavior != "Isolated":
         raise unsupported("Split with this behavior", behavior)
-    if pattern.get("Regex") not in KNOWN:
+    matcher = find_matcher(pattern["Regex"]) if "Regex" in pattern else literals(pattern["String"])
+    if matcher is None:
         raise unsupported("Split with this pattern", pattern)
-    return lambda text, first: _by_pattern(text, KNOWN[pattern["Regex"]])
+    return lambda text, first: _by_pattern(text, matcher)
 
 
 def _digits(spec):
