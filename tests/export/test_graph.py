@@ -5,7 +5,6 @@ import os
 import random
 import subprocess
 import sys
-import unicodedata
 from functools import cache
 from pathlib import Path
 
@@ -13,67 +12,26 @@ import pytest
 import tensorflow as tf
 import tokenizers
 from gensim.test.utils import datapath
+from graph_strings import (
+    FOREIGN,
+    check_decode,
+    check_encode,
+    functions,
+    random_rows,
+    strings,
+)
 
 from keraslm.export.to_saved_model.graph import GraphTokenizer
 from keraslm.tokenizers import Tokenizer
 
 DATA = Path(os.environ.get("KERASLM_DATA", Path(__file__).parents[2] / "../shared/data"))
 VOCAB_SIZE = {"bpe": 1200, "wordpiece": 1200, "word": 1200, "char": None}
-FOREIGN = "Straße ﬁn İstanbul ΣΑΣ каждый день 中文字符 日本語 हिन्दी 한국어 éè"
-
-# Where Unicode is odd: final sigma, dotted i, ligatures, jamo, marks that block or are reordered,
-# NUL, byte order mark, non-characters, emoji that are joined.
-ODD = "ςΣİıſKÅßẞﬁ가힣ᄀ\uf967\u034f\u302e\u302f\U0001d165\U0001d16d\U0001d15e\U00016ff0\u0344\u0f73"
-ODD += "\x00\x1c\x7f\ufffd\ufeff\ufffe\U0010ffff\u00ad\u200b\u200d\u180e\ufe0f👩💻🏽"
-CONTRACTIONS = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'", "''", "'S", "'l", "'r", " '"]
-CHARACTERS = [chr(c) for c in range(0x20000) if not 0xD800 <= c < 0xE000]
-SPACES = [c for c in CHARACTERS if c.isspace()]
-DIGITS = [c for c in CHARACTERS if unicodedata.category(c)[0] == "N"]
-MARKS = [c for c in CHARACTERS if unicodedata.category(c)[0] == "M"]
 
 
 @pytest.fixture(scope="module")
 def lines():
     text = Path(datapath("lee_background.cor")).read_text(encoding="utf-8")
     return [*text.splitlines()[:100], *[FOREIGN] * 5]
-
-
-def strings(lines, number, seed=0):
-    """Generated strings, made of everything that a tokenizer may trip over."""
-    rng = random.Random(seed)
-    words = " ".join(lines).split()
-    special = ["<|endoftext|>", "<|endoftext|", "<pad>", "[MASK]", "[CLS]", "[UNK", "<unk>"]
-    pools = [
-        (20, " "), (4, "\n\t\r"), (10, SPACES), (10, CONTRACTIONS), (7, DIGITS), (7, MARKS),
-        (6, ODD), (6, "#[]<>|!.,?-_/“”"), (4, special), (18, words),
-        (5, "中文日本語한국어éèñüøабв"), (4, CHARACTERS),
-    ]  # fmt: skip
-    weights, pools = zip(*pools, strict=True)
-
-    def part():
-        if rng.random() < 0.03:
-            plane = rng.randrange(1, 17) << 16
-            return chr(plane + rng.randrange(0x10000))
-        return rng.choice(rng.choices(pools, weights)[0])
-
-    texts = ["", " ", "  ", "a" * 300, " " * 99 + "a", "\n" * 50, "'" * 40, "x" * 101, "字" * 101]
-    while len(texts) < number:
-        if rng.random() < 0.01:
-            texts.append(part() * rng.randrange(2, 60))
-        else:
-            texts.append("".join(part() for _ in range(rng.randrange(1, 18))))
-    # The loop over merges is as long as the longest word of a batch asks for.
-    return sorted(texts, key=len)
-
-
-def functions(tokenizer):
-    """(encode, decode), to be traced."""
-    twin = GraphTokenizer(tokenizer)
-    ragged = tf.RaggedTensorSpec([None, None], tf.int32)
-    return (
-        tf.function(twin.encode, input_signature=[tf.TensorSpec([None], tf.string)]),
-        tf.function(twin.decode, input_signature=[ragged]),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -86,27 +44,6 @@ def trained(lines):
         return tokenizer, *functions(tokenizer)
 
     return make
-
-
-def check_encode(tokenizer, encode, texts, batch=2500):
-    expected = tokenizer.encode_batch(texts)
-    for start in range(0, len(texts), batch):
-        found = encode(tf.constant(texts[start : start + batch])).to_list()
-        for text, ids, twin in zip(texts[start:], expected[start:], found, strict=False):
-            assert twin == ids, repr(text)
-    return expected
-
-
-def check_decode(tokenizer, decode, rows):
-    found = decode(tf.ragged.constant(rows, tf.int32, ragged_rank=1)).numpy()
-    for row, text in zip(rows, found, strict=True):
-        assert text.decode() == tokenizer.decode(row), row
-
-
-def random_rows(tokenizer, number=1000):
-    rng = random.Random(1)
-    size = tokenizer.vocab_size + 20  # some ids are no token
-    return [[rng.randrange(size) for _ in range(rng.randrange(12))] for _ in range(number)]
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +189,19 @@ def _set(name, value):
     return lambda engine: setattr(engine, name, value)
 
 
+def _replace(pattern):
+    return tokenizers.normalizers.Replace(tokenizers.Regex(pattern), "")
+
+
+def _split(pattern, behavior):
+    return tokenizers.pre_tokenizers.Split(tokenizers.Regex(pattern), behavior)
+
+
+def _late_digits():
+    parts = tokenizers.pre_tokenizers
+    return parts.Sequence([parts.ByteLevel(), parts.Digits()])
+
+
 def _bpe_option(name, value):
     return lambda engine: setattr(engine.model, name, value)
 
@@ -259,17 +209,20 @@ def _bpe_option(name, value):
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
-        ("bpe", _set("normalizer", tokenizers.normalizers.NFC()), "a normalizer before bpe"),
-        ("bpe", _set("pre_tokenizer", tokenizers.pre_tokenizers.Whitespace()), "ByteLevel"),
-        ("bpe", _set("decoder", tokenizers.decoders.Fuse()), "this decoder"),
+        ("bpe", _set("normalizer", tokenizers.normalizers.ByteLevel()), "normalizer; .*ByteLevel"),
+        ("bpe", _set("normalizer", _replace(r"\w")), "Replace with this regular expression"),
+        ("bpe", _set("pre_tokenizer", tokenizers.pre_tokenizers.Punctuation()), "Punctuation"),
+        ("bpe", _set("pre_tokenizer", _split(r"\w+", "isolated")), "Split with this pattern"),
+        ("bpe", _set("pre_tokenizer", _split(r"a|ab", "isolated")), "Split with this pattern"),
+        ("bpe", _set("pre_tokenizer", _split(r"a||b", "isolated")), "Split with this pattern"),
+        ("bpe", _set("pre_tokenizer", _split("a", "removed")), "Split with this behavior"),
+        ("bpe", _set("pre_tokenizer", _late_digits()), "a pre-tokenizer after ByteLevel"),
+        ("bpe", _set("decoder", tokenizers.decoders.BPEDecoder()), "this decoder"),
         ("bpe", _set("encode_special_tokens", True), "encode_special_tokens"),
         ("bpe", _bpe_option("dropout", 0.1), "dropout in bpe"),
         ("bpe", lambda engine: engine.enable_truncation(8), "truncation or padding"),
         ("bpe", lambda engine: engine.enable_padding(), "truncation or padding"),
-        ("bpe", _added(special=False), "added tokens that are not special"),
-        ("bpe", _added(lstrip=True), "lstrip, rstrip or single_word"),
-        ("bpe", _added(single_word=True), "lstrip, rstrip or single_word"),
-        ("bpe", _added(normalized=True), "only some are normalized"),
+        ("bpe", _added(single_word=True), "single_word"),
         ("wordpiece", _added(normalized=True), "found in the normalized text"),
         ("word", _set("normalizer", tokenizers.normalizers.NFKC()), "this normalizer"),
         ("word", _set("pre_tokenizer", tokenizers.pre_tokenizers.Digits()), "this pre-tokenizer"),
@@ -285,8 +238,8 @@ def test_unsupported(kind, change, message):
 
 
 def test_other_models():
-    model = tokenizers.models.Unigram([("<unk>", 0.0), ("a", -1.0)], 0)
-    with pytest.raises(ValueError, match="received 'Unigram'. Use a tokenizer without it, or"):
+    model = tokenizers.models.Unigram([("<unk>", 0.0), ("a", -1.0)], None)
+    with pytest.raises(ValueError, match="unigrams without unk_id; received None. Use a tokenizer"):
         GraphTokenizer(Tokenizer(tokenizers.Tokenizer(model)))
 
 

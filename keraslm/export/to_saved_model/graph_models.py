@@ -1,13 +1,16 @@
-"""From words to ids inside the graph: byte-level BPE, and the vocabulary of words and pieces."""
+"""From words to ids inside the graph: byte-pair encoding, on bytes or on characters."""
+
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import tensorflow as tf
 
-from keraslm.export.to_saved_model.graph_split import WordSplitter, byte_level_starts, lookup, shift
-from keraslm.export.to_saved_model.graph_unicode import pre_tokenizer_classes
+from keraslm.export.to_saved_model.graph_pretokenize import Step, Text, read_text
+from keraslm.export.to_saved_model.graph_split import lookup, shift
+from keraslm.export.to_saved_model.graph_trie import Trie
 
 _NEVER = np.iinfo(np.int32).max
-_CODE_RANGE = 1 << 21  # more than any code point
 
 
 def byte_alphabet() -> dict[str, int]:
@@ -17,28 +20,111 @@ def byte_alphabet() -> dict[str, int]:
     return {chr(b): b for b in visible} | {chr(256 + i): b for i, b in enumerate(hidden)}
 
 
-def _numbers(starts):
-    """Number of the word of each element, from 0: (n,) bool to (n,) int32."""
-    return tf.cumsum(tf.cast(starts, tf.int32)) - 1
+def to_bytes(codes):
+    """UTF-8: (n,) int32 code points to (m,) int32 bytes, and (m,) int32, the place of each."""
+    size = 1 + sum(tf.cast(codes >= bound, tf.int32) for bound in (0x80, 0x800, 0x10000))
+    source = tf.repeat(tf.range(tf.size(codes)), size)
+    code, size, offset = (
+        tf.gather(x, source) for x in (codes, size, tf.cumsum(size, exclusive=True))
+    )
+    place = tf.range(tf.size(source)) - offset
+    bits = tf.bitwise.right_shift(code, 6 * (size - 1 - place))
+    lead = tf.gather([0, 0, 0xC0, 0xE0, 0xF0], size)
+    return tf.where(place == 0, lead | bits, 0x80 | (bits & 0x3F)), source
+
+
+class TextModel:
+    """Pre-tokenizer and model: pieces of text to ids.
+
+    Args:
+        steps: of the pre-tokenizer.
+        model: a function of a `Text` to (ids, piece), (m,) int32 and (m,) int64.
+    """
+
+    def __init__(self, steps: list[Step], model: Callable):
+        self._steps, self._model = steps, model
+
+    def __call__(self, pieces, first):
+        """Ids of pieces: (pieces,) string to ragged (pieces, None) int32.
+
+        ``first``: (pieces,) bool, True for pieces that begin a whole text.
+        """
+        text = read_text(pieces)
+        for step in self._steps:
+            text = step(text, first)
+        ids, piece = self._model(text)
+        return tf.RaggedTensor.from_value_rowids(ids, piece, nrows=tf.size(pieces, tf.int64))
+
+
+class ByteSymbols:
+    """Bytes as the symbols that merge.
+
+    Args:
+        vocab: {token: id}, with a token for each byte.
+    """
+
+    def __init__(self, vocab):
+        ids = {byte: vocab[character] for character, byte in byte_alphabet().items()}
+        self._ids = np.array([ids[byte] for byte in range(256)], np.int32)
+        self.initial = set(self._ids.tolist())
+
+    def __call__(self, codes, starts):
+        """Symbols of characters, (n,) each: their ids and places, (m,) int32 each."""
+        values, source = to_bytes(codes)
+        return tf.gather(tf.constant(self._ids), values), source
+
+
+class CharacterSymbols:
+    """Characters as the symbols that merge, and tokens for bytes, or for the unknown.
+
+    Args:
+        vocab: {token: id}.
+        byte_ids: (256,) ids of the tokens for bytes, or ``None``.
+        unknown: id for characters without a token, or ``None``: these are left out.
+        fuse: neighbours without a token are one unknown.
+    """
+
+    def __init__(self, vocab, byte_ids=None, unknown=None, fuse=False):
+        known = sorted((ord(token), i) for token, i in vocab.items() if len(token) == 1)
+        self._codes = np.array([code for code, _ in known] or [-1], np.int32)
+        self._ids = np.array([i for _, i in known] or [0], np.int32)
+        self._byte_ids, self._unknown, self._fuse = byte_ids, unknown, fuse
+        others = [] if byte_ids is None else byte_ids
+        self.initial = {*(i for _, i in known), *others, unknown}
+
+    def __call__(self, codes, starts):
+        """Symbols of characters, (n,) each: their ids and places, (m,) int32 each."""
+        entry, known = lookup(self._codes, codes)
+        ids, source = tf.gather(tf.constant(self._ids), entry), tf.range(tf.size(codes))
+        if self._byte_ids is not None:
+            values, source = to_bytes(codes)
+            known, ids = tf.gather(known, source), tf.gather(ids, source)
+            ids = tf.where(known, ids, tf.gather(tf.constant(self._byte_ids), values))
+            keep = ~known | (source != shift(source, 1, -1))  # a known character is one symbol
+        elif self._unknown is None:
+            keep = known
+        else:
+            ids = tf.where(known, ids, self._unknown)
+            again = ~known & ~shift(known, 1, True) & ~starts
+            keep = ~again if self._fuse else tf.ones_like(known)
+        return tf.boolean_mask(ids, keep), tf.boolean_mask(source, keep)
 
 
 class BytePairModel:
-    """Byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019).
+    """Byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019).
 
     Args:
-        vocab: {token: id}, with a token for every byte.
+        vocab: {token: id}.
         merges: pairs of tokens, by rank.
-        add_prefix_space: put a space before a piece of text that has none.
+        symbols: `ByteSymbols` or `CharacterSymbols`, for what merges first.
+        whole: {text: id} of words that are a token whatever the merges make of them.
     """
 
-    def __init__(self, vocab, merges, add_prefix_space):
-        self._add_prefix_space = add_prefix_space
-        self._classes = pre_tokenizer_classes("ByteLevel")
-        byte_ids = {byte: vocab[character] for character, byte in byte_alphabet().items()}
-        self._byte_ids = np.array([byte_ids[b] for b in range(256)], np.int32)
+    def __init__(self, vocab, merges, symbols, whole=None):
+        self._symbols = symbols
         self._base = 1 + max(vocab.values())
         ranks = {pair: rank for rank, pair in enumerate(map(tuple, merges))}
-        pairs = sorted((vocab[a] * self._base + vocab[b], a, b) for a, b in ranks)
+        pairs = sorted((self._key(vocab[a], vocab[b]), a, b) for a, b in ranks)
         self._keys = np.array([key for key, _, _ in pairs] or [-1], np.int64)
         self._ranks = np.array([ranks[a, b] for _, a, b in pairs] or [_NEVER], np.int32)
         self._merged = np.array([vocab[a + b] for _, a, b in pairs] or [0], np.int32)
@@ -50,36 +136,53 @@ class BytePairModel:
         self._in_order = all(
             made.get(token, -1) < rank for pair, rank in ranks.items() for token in pair
         )
+        joints = {self._key(left, right) for left, right in _joints(vocab, ranks, symbols.initial)}
+        self._joints = np.array(sorted(joints) or [-1], np.int64)
+        whole = [(list(map(ord, text)), i) for text, i in (whole or {}).items()]
+        self._whole = Trie(whole) if whole else None
 
-    def __call__(self, pieces):
-        """Ids of pieces of text: (pieces,) string to ragged (pieces, None) int32."""
-        if self._add_prefix_space:
-            bare = (pieces != "") & (tf.strings.substr(pieces, 0, 1) != " ")
-            pieces = tf.where(bare, tf.strings.join([" ", pieces]), pieces)
-        decoded = tf.strings.unicode_decode(pieces, "UTF-8")
-        codes, piece = decoded.values, decoded.value_rowids()
-        starts = byte_level_starts(codes, self._classes(codes), piece)
-        text = tf.io.decode_raw(tf.strings.reduce_join(pieces), tf.uint8)
-        lead = text & 0xC0 != 0x80  # the first byte of a character
-        byte_starts = lead & tf.gather(starts, _numbers(lead))
-        ids = tf.gather(tf.constant(self._byte_ids), tf.cast(text, tf.int32))
-        ids, byte_starts = self._merge(ids, byte_starts)
-        owner = tf.gather(tf.boolean_mask(piece, starts), _numbers(byte_starts))
-        return tf.RaggedTensor.from_value_rowids(ids, owner, nrows=decoded.nrows())
+    def _key(self, left, right):
+        return left * self._base + right
 
-    def _merge(self, ids, starts):
-        """Merge until nothing merges; (n,) int32 ids and (n,) bool word starts, before and after.
+    def __call__(self, text):
+        """Ids of a `Text`, and the piece of each: (m,) int32 and (m,) int64."""
+        ids, source = self._symbols(text.codes, text.starts)
+        if self._whole is not None:
+            token = tf.gather(self._whole_words(text), source)
+            again = (token >= 0) & (
+                tf.gather(text.word, source) == shift(tf.gather(text.word, source), 1, -1)
+            )
+            ids = tf.where(token >= 0, token, ids)
+            ids, source = tf.boolean_mask(ids, ~again), tf.boolean_mask(source, ~again)
+        text = Text(*(tf.gather(x, source) for x in text))
+        _, joint = lookup(self._joints, self._pairs(ids))
+        return self._merge(ids, text.starts | shift(~joint, 1, True), text.piece)
+
+    def _whole_words(self, text):
+        """The token that is the whole word of each character, or -1: (n,) int32."""
+        word = tf.cumsum(tf.cast(text.starts, tf.int32)) - 1
+        token, length = self._whole.longest(text.codes, word, tf.where(text.starts, 0, -1))
+        size = tf.math.segment_sum(tf.ones_like(word), word)
+        token = tf.where(length == tf.gather(size, word), token, -1)
+        return tf.gather(tf.boolean_mask(token, text.starts), word)
+
+    def _pairs(self, ids):
+        """Key of each symbol and the one after it: (n,) int32 to (n,) int64."""
+        left = tf.cast(ids, tf.int64)
+        return self._key(left, shift(left, -1, 0))
+
+    def _merge(self, ids, starts, piece):
+        """Merge until nothing merges; (n,) int32 ids, (n,) bool word starts and (n,) pieces.
 
         In each word the pair of the lowest rank merges first, the leftmost of several.
         """
         ranks, merged = tf.constant(self._ranks), tf.constant(self._merged)
 
-        def step(_, ids, starts):
-            wide = tf.cast(ids, tf.int64)
-            entry, found = lookup(self._keys, wide * self._base + shift(wide, -1, 0))
+        def step(_, ids, starts, piece):
+            entry, found = lookup(self._keys, self._pairs(ids))
             found &= ~shift(starts, -1, True)
             rank = tf.where(found, tf.gather(ranks, entry), _NEVER)
-            word = _numbers(starts)
+            word = tf.cumsum(tf.cast(starts, tf.int32)) - 1
             chosen = found & (rank == tf.gather(tf.math.segment_min(rank, word), word))
             place = tf.range(tf.size(ids))
             if self._in_order:
@@ -94,129 +197,37 @@ class BytePairModel:
             ids = tf.where(chosen, tf.gather(merged, entry), ids)
             left = ~shift(chosen, 1, False)
             more = tf.reduce_any(chosen)
-            return more, tf.boolean_mask(ids, left), tf.boolean_mask(starts, left)
+            return more, *(tf.boolean_mask(x, left) for x in (ids, starts, piece))
 
         any_length = tf.TensorShape([None])
-        _, ids, starts = tf.while_loop(
-            lambda more, ids, starts: more,
+        _, ids, _, piece = tf.while_loop(
+            lambda more, *_: more,
             step,
-            (tf.size(ids) > 0, ids, starts),
-            shape_invariants=(tf.TensorShape([]), any_length, any_length),
+            (tf.size(ids) > 0, ids, starts, piece),
+            shape_invariants=(tf.TensorShape([]), any_length, any_length, any_length),
         )
-        return ids, starts
+        return ids, piece
 
 
-class VocabularyModel:
-    """Whole words or characters, or word pieces by the longest match (Schuster & Nakajima 2012).
+def _joints(vocab, ranks, initial):
+    """Pairs of symbols, as ids, that stand side by side in some token: words fall apart elsewhere.
 
-    The vocabulary is a trie: node 0 is the start of a word and node 1 its inside; edge ``i`` leads
-    to node ``i + 2``.
-
-    Args:
-        vocab: {token: id}.
-        unknown: id for words that are not in the vocabulary.
-        splitter: a `WordSplitter`.
-        prefix: of pieces inside a word (``"##"``), or ``None``: whole words only.
-        max_word: words of more characters are unknown; ``None``: no bound.
+    Between two words of Llama's ``▁``, say: so a text without a pre-tokenizer merges fast too.
     """
+    parts: dict = {}
+    for pair in ranks:
+        parts.setdefault("".join(pair), []).append(pair)
 
-    def __init__(self, vocab, unknown, splitter: WordSplitter, prefix=None, max_word=None):
-        self._unknown, self._splitter = unknown, splitter
-        self._pieces, self._max_word = prefix is not None, max_word
-        start: dict = {}
-        inside: dict = {}
-        for token, token_id in vocab.items():
-            _insert(start, token, token_id)
-            if self._pieces and token.startswith(prefix):
-                _insert(inside, token[len(prefix) :], token_id)
-        self._edges, self._tokens = _flatten([start, inside])
+    @cache
+    def ends(token, side):
+        """Symbols at one side of a token: 0 for its start, -1 for its end."""
+        own = frozenset({vocab[token]} & initial)
+        for pair in parts.get(token, ()):
+            found = ends(pair[side], side)
+            own = found if own <= found else own | found
+        return own
 
-    def __call__(self, pieces):
-        """Ids of pieces of text: (pieces,) string to ragged (pieces, None) int32."""
-        decoded = tf.strings.unicode_decode(pieces, "UTF-8")
-        codes, piece, starts = self._splitter(decoded.values, decoded.value_rowids())
-        ids, keep = self._match(codes, starts)
-        ids, owner = tf.boolean_mask(ids, keep), tf.boolean_mask(piece, keep)
-        return tf.RaggedTensor.from_value_rowids(ids, owner, nrows=decoded.nrows())
-
-    def _match(self, codes, starts):
-        """Ids of words: (n,) int32 code points, (n,) bool starts to (n,) int32 and (n,) bool.
-
-        The ids are those of the tokens that begin at each place, where the second is True.
-        """
-        word = _numbers(starts)
-        size = tf.math.segment_sum(tf.ones_like(codes), word)
-        ids, length = self._longest(codes, word, starts)
-        if not self._pieces:
-            known = length == tf.gather(size, word)
-            return tf.where(known, ids, self._unknown), starts
-        begins = _begins(length, word, starts)
-        failed = tf.math.segment_max(tf.cast(begins & (length == 0), tf.int32), word) > 0
-        if self._max_word is not None:
-            failed |= size > self._max_word
-        failed = tf.gather(failed, word)
-        return tf.where(failed, self._unknown, ids), tf.where(failed, starts, begins)
-
-    def _longest(self, codes, word, starts):
-        """Id and length of the longest token at each place: (n,) int32 each, length 0 for none."""
-        place = tf.range(tf.size(codes))
-        tokens = tf.constant(self._tokens)
-
-        def step(depth, node, ids, length):
-            at = tf.minimum(place + depth, tf.size(codes) - 1)
-            inside = (at == place + depth) & (tf.gather(word, at) == word)
-            code = tf.cast(tf.gather(codes, at), tf.int64)
-            entry, found = lookup(self._edges, tf.cast(node, tf.int64) * _CODE_RANGE + code)
-            node = tf.where(found & inside, entry + 2, -1)
-            token = tf.gather(tokens, tf.maximum(node, 0))
-            ends = (node >= 0) & (token >= 0)
-            depth += 1
-            return depth, node, tf.where(ends, token, ids), tf.where(ends, depth, length)
-
-        node = tf.where(starts, 0, 1 if self._pieces else -1)
-        nothing = tf.zeros_like(codes)
-        _, _, ids, length = tf.while_loop(
-            lambda depth, node, ids, length: tf.reduce_any(node >= 0),
-            step,
-            (0, node, nothing, nothing),
-        )
-        return ids, length
-
-
-def _begins(length, word, starts):
-    """Where a token begins, from word starts on: (n,) each to (n,) bool."""
-
-    def step(frontier, begins):
-        jump = tf.gather(length, frontier)
-        following = tf.minimum(frontier + jump, tf.size(word) - 1)
-        same = tf.gather(word, following) == tf.gather(word, frontier)
-        frontier = tf.boolean_mask(following, (following == frontier + jump) & (jump > 0) & same)
-        ones = tf.ones_like(frontier, tf.bool)
-        return frontier, tf.tensor_scatter_nd_update(begins, frontier[:, None], ones)
-
-    _, begins = tf.while_loop(
-        lambda frontier, begins: tf.size(frontier) > 0,
-        step,
-        (tf.cast(tf.where(starts)[:, 0], tf.int32), starts),
-        shape_invariants=(tf.TensorShape([None]), tf.TensorShape([None])),
-    )
-    return begins
-
-
-def _insert(root, text, token_id):
-    node = root
-    for character in text:
-        node = node.setdefault(character, {})
-    if text:
-        node[None] = token_id
-
-
-def _flatten(roots):
-    """Trie as arrays: sorted edges (node * _CODE_RANGE + code point) and the token of each node."""
-    nodes, edges = list(roots), []
-    for number, node in enumerate(nodes):  # grows as it goes: breadth first, so edges are sorted
-        for character in sorted(key for key in node if key is not None):
-            edges.append(number * _CODE_RANGE + ord(character))
-            nodes.append(node[character])
-    tokens = [node.get(None, -1) for node in nodes]
-    return np.array(edges or [-1], np.int64), np.array(tokens, np.int32)
+    for left, right in ranks:
+        for a in ends(left, -1):
+            for b in ends(right, 0):
+                yield a, b

@@ -4,50 +4,12 @@ import tensorflow as tf
 
 from keraslm.export.to_saved_model import graph_unicode as unicode
 
-CONTRACTIONS = ("s", "t", "re", "ve", "m", "ll", "d")  # after an apostrophe, in GPT-2's pattern
-
 
 def shift(values, by, fill):
     """Values moved by places to the right (left where negative): (n,) to (n,)."""
     if by > 0:
         return tf.pad(values, [[by, 0]], constant_values=fill)[:-by]
     return tf.pad(values, [[0, -by]], constant_values=fill)[-by:]
-
-
-def byte_level_starts(codes, kind, piece):
-    r"""Where the words of GPT-2's pattern begin.
-
-    The pattern is ``'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+``.
-
-    Args:
-        codes: (n,) int32 code points of all pieces of text, one after the other.
-        kind: (n,) int32 their classes.
-        piece: (n,) int64 number of the piece each belongs to.
-
-    Returns:
-        (n,) bool.
-    """
-    opens = piece != shift(piece, 1, -1)
-    closes = shift(opens, -1, True)
-    space = kind == unicode.SPACE
-    space_before = shift(space, 1, False) & ~opens
-    blank_before = (shift(codes, 1, 0) == ord(" ")) & ~opens
-    other_before = (shift(kind, 1, unicode.SPACE) == unicode.OTHER) & ~opens
-    # \s+(?!\S) leaves the last space of a run to the word that follows.
-    last_space = ~closes & ~shift(space, -1, False)
-    changed = opens | (kind != shift(kind, 1, unicode.SPACE))
-    starts = tf.where(space, ~space_before | last_space, ~blank_before & changed)
-
-    # An apostrophe opens a contraction unless an earlier match has swallowed it.
-    free = (codes == ord("'")) & ~other_before & ~blank_before
-    for letters in CONTRACTIONS:
-        found = free
-        for i, letter in enumerate(letters, 1):
-            found &= (shift(codes, -i, 0) == ord(letter)) & (shift(piece, -i, -1) == piece)
-        starts |= shift(found, len(letters) + 1, False)
-        for i in range(1, len(letters) + 1):
-            starts &= ~shift(found, i, False)
-    return starts | opens
 
 
 class WordSplitter:
@@ -75,7 +37,7 @@ class WordSplitter:
         """
         isolated = tf.zeros_like(codes, tf.bool)
         if self._normalizer is not None:
-            codes, piece, isolated = self._normalize(codes, piece)
+            codes, piece, isolated = apply_tables(self._normalizer, codes, piece)
         if self._classes is None:
             return codes, piece, tf.ones_like(isolated)
         kind = self._classes(codes)
@@ -89,31 +51,63 @@ class WordSplitter:
         word = kind != unicode.SPACE
         return (tf.boolean_mask(x, word) for x in (codes, piece, starts))
 
-    def _normalize(self, codes, piece):
-        """(codes, piece) as in `__call__` to normalized (codes, piece, isolated)."""
-        table = self._normalizer
-        action = table.actions(codes)
-        entry, found = lookup(table.changed, codes)
-        splits = tf.constant(table.splits)
-        first = tf.gather(splits, entry)
-        count = tf.where(found, tf.gather(splits, entry + 1) - first, 1)
-        count = tf.where(action == unicode.DROP, 0, count)
-        source = tf.repeat(tf.range(tf.size(codes)), count)  # one code point may become several
-        place = tf.range(tf.size(source)) - tf.gather(tf.cumsum(count, exclusive=True), source)
-        found = tf.gather(found, source)
-        changed = tf.gather(first, source) + place
-        changed = tf.gather(tf.constant(table.new), tf.where(found, changed, 0))
-        codes = tf.where(found, changed, tf.gather(codes, source))
-        piece, action = tf.gather(piece, source), tf.gather(action, source)
-        if len(table.marks):
-            entry, found = lookup(table.marks, codes)
-            order = tf.where(found, tf.gather(tf.constant(table.mark_order), entry), 0)
-            base = tf.cumsum(tf.cast((order == 0) | (piece != shift(piece, 1, -1)), tf.int64))
-            order = tf.argsort(base * 65536 + tf.cast(order, tf.int64), stable=True)
-            codes, action = tf.gather(codes, order), tf.gather(action, order)
-        left = action != unicode.BLOCK
-        isolated = action == unicode.ISOLATE
-        return (tf.boolean_mask(x, left) for x in (codes, piece, isolated))
+
+def apply_tables(table: unicode.Normalizer, codes, piece):
+    """Normalize by the code point, and sort marks.
+
+    Args:
+        table: the tables.
+        codes: (n,) int32 code points of all pieces, one after the other.
+        piece: (n,) int64 number of the piece each belongs to.
+
+    Returns:
+        (codes, piece, isolated) of the normalized characters: (m,) int32, (m,) int64 and (m,) bool,
+        True for those between spaces.
+    """
+    action = table.actions(codes)
+    entry, found = lookup(table.changed, codes)
+    left = action != unicode.DROP
+    codes, entry, piece, action = (
+        tf.boolean_mask(x, left) for x in (codes, tf.where(found, entry, -1), piece, action)
+    )
+    codes, source = replace_codes(codes, entry, table.splits, table.new)
+    piece, action = tf.gather(piece, source), tf.gather(action, source)
+    if len(table.marks):
+        order = mark_order(table, codes)
+        base = tf.cumsum(tf.cast((order == 0) | (piece != shift(piece, 1, -1)), tf.int64))
+        order = tf.argsort(base * 65536 + tf.cast(order, tf.int64), stable=True)
+        codes, action = tf.gather(codes, order), tf.gather(action, order)
+    left = action != unicode.BLOCK
+    isolated = action == unicode.ISOLATE
+    return (tf.boolean_mask(x, left) for x in (codes, piece, isolated))
+
+
+def replace_codes(codes, entry, splits, new):
+    """Replace code points by others, fewer or more.
+
+    Args:
+        codes: (n,) int32.
+        entry: (n,) int32 what each becomes, ``new[splits[entry]:splits[entry + 1]]``; -1: itself.
+        splits, new: numpy int32.
+
+    Returns:
+        (m,) int32 code points, and (m,) int32, the place that each comes from.
+    """
+    found, entry = entry >= 0, tf.maximum(entry, 0)
+    first = tf.gather(tf.constant(splits), entry)
+    count = tf.where(found, tf.gather(tf.constant(splits), entry + 1) - first, 1)
+    source = tf.repeat(tf.range(tf.size(codes)), count)
+    place = tf.range(tf.size(source)) - tf.gather(tf.cumsum(count, exclusive=True), source)
+    found = tf.gather(found, source)
+    changed = tf.where(found, tf.gather(first, source) + place, 0)
+    changed = tf.gather(tf.constant(new), changed)
+    return tf.where(found, changed, tf.gather(codes, source)), source
+
+
+def mark_order(table: unicode.Normalizer, codes):
+    """Where each mark is sorted to, 0 for what is no mark: (n,) int32 to (n,) int32."""
+    entry, found = lookup(table.marks, codes)
+    return tf.where(found, tf.gather(tf.constant(table.mark_order), entry), 0)
 
 
 def lookup(keys, queries):

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-# Classes of code points. Neighbours of one class join, except ISOLATED ones and, for GPT-2, SPACE.
-SPACE, LETTER, NUMBER, OTHER, ISOLATED = range(5)
+# Classes of code points of words. Neighbours of one class join, except ISOLATED ones.
+SPACE, LETTER, OTHER, ISOLATED = range(4)
 
 # What a normalizer does with a code point. BLOCK: dropped, but marks are not sorted across it.
 KEEP, ISOLATE, DROP, BLOCK = range(4)
@@ -20,6 +20,7 @@ KEEP, ISOLATE, DROP, BLOCK = range(4)
 # Not asked about: surrogates, which no text holds, and the ten planes that hold no character yet.
 _GAPS = (range(0xD800, 0xE000), range(0x40000, 0xE0000))
 _CODES = np.delete(np.arange(0x110000, dtype=np.int32), np.r_[tuple(map(np.array, _GAPS))])
+_BETWEEN = "※"  # between texts: no normalizer changes it, makes it or joins anything with it
 _LAST_MARK = "\u0345"  # the one of canonical combining class 240, the highest
 _HIGH_SPACING, _LOW_SPACING = "\u302e", "\U0001d165"  # 224 and 216, which BERT does not strip
 
@@ -63,44 +64,80 @@ def _codes(text):
     return np.frombuffer(text.encode("utf-32-le"), "<u4")
 
 
+def every_character(but: str) -> str:
+    """Every character that is asked about but one."""
+    return _text(_CODES).replace(but, "")
+
+
 def _runs(values):
-    """Runs of the values of `_CODES`; a gap takes the value of the unassigned one before it."""
+    """Runs of the values of `_CODES`."""
     everywhere = np.zeros(0x110000, np.int32)
     everywhere[_CODES] = values
+    return runs(everywhere)
+
+
+def runs(everywhere: np.ndarray) -> Runs:
+    """Runs of (0x110000,) values; a gap takes the value of the unassigned one before it."""
     for gap in _GAPS:
         everywhere[gap.start : gap.stop] = everywhere[gap.start - 1]
     starts = np.flatnonzero(np.diff(everywhere, prepend=-1))
     return Runs(starts.astype(np.int32), everywhere[starts])
 
 
-# === Pre-tokenizers ===
+# === Classes of characters ===
+
+
+@cache
+def regex_class(pattern: str) -> Runs:
+    r"""1 for every code point that an expression of one character matches, such as ``\p{L}``."""
+    from tokenizers import Regex, pre_tokenizers
+
+    return _removed(pre_tokenizers.Split(Regex(f"(?:{pattern})+"), "removed"))
+
+
+@cache
+def whitespace() -> Runs:
+    """1 for every code point that ``WhitespaceSplit`` and ``Strip`` take for a space."""
+    from tokenizers import pre_tokenizers
+
+    return _removed(pre_tokenizers.WhitespaceSplit())
+
+
+@cache
+def digits() -> Runs:
+    """1 for every code point that the pre-tokenizer ``Digits`` takes for a digit."""
+    from tokenizers import pre_tokenizers
+
+    characters = _text(_CODES)
+    inside = np.zeros(len(characters), np.int32)
+    for word, (start, end) in pre_tokenizers.Digits().pre_tokenize_str(characters):
+        # A run of digits stays apart from a letter.
+        inside[start:end] = len(pre_tokenizers.Digits().pre_tokenize_str("a" + word[0])) == 2
+    return _runs(inside)
+
+
+def _removed(engine):
+    """1 for the code points that a pre-tokenizer removes."""
+    characters = _text(_CODES)
+    inside = np.ones(len(characters), np.int32)
+    for _, (start, end) in engine.pre_tokenize_str(characters):
+        inside[start:end] = 0
+    return _runs(inside)
 
 
 @cache
 def pre_tokenizer_classes(name: str) -> Runs:
-    """Class of every code point for ``ByteLevel``, ``Whitespace`` or ``BertPreTokenizer``."""
+    """Class of every code point for ``Whitespace`` or ``BertPreTokenizer``."""
     from tokenizers import pre_tokenizers
 
-    if name == "ByteLevel":
-        engine = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        classify = _byte_level_class
-    else:
-        engine = getattr(pre_tokenizers, name)()
-        classify = _word_class
+    engine = getattr(pre_tokenizers, name)()
     characters = _text(_CODES)
     spans = [span for _, span in engine.pre_tokenize_str(characters)]
-    # Wherever the class changes the engine splits, except after the space that joins what follows.
+    # Wherever the class changes the engine splits.
     edges = sorted({0, ord(" "), ord("!")} | {edge for span in spans for edge in span})
     edges = [edge for edge in edges if edge < len(characters)]
-    classes = [classify(engine, characters[edge]) for edge in edges]
+    classes = [_word_class(engine, characters[edge]) for edge in edges]
     return _runs(np.repeat(classes, np.diff([*edges, len(characters)])))
-
-
-def _byte_level_class(engine, character):
-    for sample, value in (("a", LETTER), ("1", NUMBER), ("!", OTHER)):
-        if len(engine.pre_tokenize_str(sample + character)) == 1:
-            return value
-    return SPACE
 
 
 def _word_class(engine, character):
@@ -155,9 +192,47 @@ def bert_tables(clean_text, handle_chinese_chars, strip_accents, lowercase) -> N
     return _tables(engine, marks)
 
 
+@cache
+def form_tables(form: str) -> Normalizer:
+    """Tables of the normalization forms ``NFD`` and ``NFKD``."""
+    from tokenizers import normalizers
+
+    def marks(characters, answers, _):
+        left = "".join(c for c, a in zip(characters, answers, strict=True) if c == a)
+        order = _sorted_marks(left)
+        return {**order, ord(_LAST_MARK): 1 + len(order)}
+
+    return _tables(getattr(normalizers, form)(), marks)
+
+
+@cache
+def simple_tables(name: str) -> Normalizer:
+    """Tables of ``Lowercase``, ``StripAccents`` or ``Nmt``, which look at one code point alone."""
+    from tokenizers import normalizers
+
+    return _tables(getattr(normalizers, name)(), lambda *_: {})
+
+
+@cache
+def compositions() -> tuple[np.ndarray, np.ndarray]:
+    """Pairs that ``NFC`` joins: (pairs,) int64, sorted, first * 2**21 + second; (pairs,) int32."""
+    from tokenizers import normalizers
+
+    nfc, nfd = normalizers.NFC(), normalizers.NFD()
+    characters = _text(_CODES).replace(_BETWEEN, "")
+    apart, joined = _ask(nfd, characters), _ask(nfc, characters)
+    whole = [(c, d) for c, d, j in zip(characters, apart, joined, strict=True) if c == j != d]
+    firsts = _ask(nfc, [d[:-1] for _, d in whole])
+    pairs = sorted(
+        (ord(first) << 21 | ord(d[-1]), ord(c)) for (c, d), first in zip(whole, firsts, strict=True)
+    )
+    keys, values = zip(*pairs, strict=True)
+    return np.array(keys, np.int64), np.array(values, np.int32)
+
+
 def _tables(engine, marks):
     """Ask about every code point; ``marks(characters, answers, actions)`` gives mark_order."""
-    characters = _text(_CODES).replace("!", "")  # it separates the answers
+    characters = _text(_CODES).replace(_BETWEEN, "")
     answers = _ask(engine, characters)
     actions = np.zeros(0x110000, np.int32)
     changed, new = [], []
@@ -186,8 +261,8 @@ def _tables(engine, marks):
 
 
 def _ask(engine, texts):
-    """Normalized texts, all in one call; no text holds "!"."""
-    return engine.normalize_str("!".join(texts)).split("!")
+    """Normalized texts, all in one call."""
+    return engine.normalize_str(_BETWEEN.join(texts)).split(_BETWEEN)
 
 
 def _sorted_marks(left):
