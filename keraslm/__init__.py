@@ -25,6 +25,7 @@ _PARTS = (
     "interop",
     "layers",
     "models",
+    "runtimes",
     "tasks",
     "tokenizers",
     "training",

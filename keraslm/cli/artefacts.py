@@ -76,83 +76,19 @@ def _show(args, path):
 def _stream(path, prompt, settings, stop):
     """Pieces of the continuation, from whatever stands at ``path``."""
     from keraslm.export.manifest import manifest_entry
+    from keraslm.runtimes import open_runtime
+    from keraslm.tasks import from_pretrained
 
     path = Path(path)
-    if path.suffix in (".tflite", ".litertlm"):
-        manifest_entry(path)  # raises if the file was changed
-    if path.suffix == ".tflite":
-        return _stream_litert(path, prompt, settings, stop)
-    if path.suffix == ".litertlm":
-        return _cut(_stream_litertlm(path, prompt, settings), stop)
-    if (path / "saved_model.pb").is_file():
-        return _cut(_from_saved_model(path, prompt, settings), stop)
     if (path / "index.html").is_file():
         raise ValueError(
             f"{path} is a web page: serve it, for example with 'python -m http.server -d {path}', "
             "and open it in a browser."
         )
-    from keraslm.tasks import from_pretrained
-
+    if path.suffix in (".tflite", ".litertlm") or (path / "saved_model.pb").is_file():
+        manifest_entry(path)  # raises if the file was changed
+        return open_runtime(path).stream(prompt, stop=stop, **settings)
     return from_pretrained(path).stream(prompt, stop=stop, **settings)
-
-
-def _stream_litert(path, prompt, settings, stop):
-    from keraslm.export import LiteRTModel
-    from keraslm.generation import GenerationConfig
-    from keraslm.tokenizers import TextStream, Tokenizer
-
-    tokenizer = Tokenizer.load(path.parent)
-    config = GenerationConfig(stop_ids=tokenizer.eos_ids).replace(**settings)
-    ids = tokenizer.prompt_ids(prompt)
-    pieces = TextStream(tokenizer, ids, stop, prompt=prompt)
-    for token in LiteRTModel(path).generate(ids, config):
-        yield pieces.add(token)
-        if pieces.stopped:
-            return
-    yield pieces.close()
-
-
-def _stream_litertlm(path, prompt, settings):
-    from keraslm.export import LiteRTLM
-
-    odd = sorted({"min_p", "repetition_penalty"} & set(settings))
-    if odd:
-        raise ValueError(f"LiteRT-LM has no setting {odd[0]}. Leave --{odd[0].replace('_', '-')}.")
-    sampled = {"temperature", "top_k", "top_p"} & set(settings)
-    settings.setdefault("temperature", 1.0 if sampled else 0.0)
-    with LiteRTLM(path) as model:
-        yield from model.stream(prompt, **settings)
-
-
-def _from_saved_model(path, prompt, settings):
-    """A SavedModel gives the whole text at once."""
-    import tensorflow as tf
-
-    odd = sorted({"min_p", "repetition_penalty"} & set(settings))
-    if odd:
-        raise ValueError(f"{odd[0]} is fixed when a SavedModel is made. Leave it.")
-    sampled = {"temperature", "top_k", "top_p"} & set(settings)
-    text = tf.saved_model.load(str(path)).signatures["generate"](
-        text=tf.constant([prompt]),
-        max_new_tokens=tf.constant(settings["max_new_tokens"]),
-        temperature=tf.constant(float(settings.get("temperature", bool(sampled)))),
-        top_k=tf.constant(settings.get("top_k", 2**31 - 1)),
-        top_p=tf.constant(float(settings.get("top_p", 1.0))),
-        seed=tf.constant(settings.get("seed", 0)),
-    )["text"][0].numpy()  # fmt: skip
-    yield text.decode("utf-8", "replace")[len(prompt) :]
-
-
-def _cut(pieces, stop):
-    """The pieces up to the first stop string."""
-    from keraslm.tokenizers.stream import StopStrings
-
-    through = StopStrings(stop)
-    for piece in pieces:
-        yield through.add(piece)
-        if through.stopped:
-            return
-    yield through.close()
 
 
 # === Exporting and proving ===

@@ -1,7 +1,43 @@
 """Exported files in their runtimes, from Python: one class for each kind of file."""
 
+import os
+from pathlib import Path
+
 from keraslm.runtimes.litert import LiteRTModel
 from keraslm.runtimes.litert_encoder import LiteRTEncoder
 from keraslm.runtimes.litertlm import LiteRTLM
+from keraslm.runtimes.saved_model import SavedTextModel
+from keraslm.runtimes.streaming import Piece, Runtime
 
-__all__ = ["LiteRTEncoder", "LiteRTLM", "LiteRTModel"]
+__all__ = [
+    "LiteRTEncoder",
+    "LiteRTLM",
+    "LiteRTModel",
+    "Piece",
+    "Runtime",
+    "SavedTextModel",
+    "open_runtime",
+]
+
+
+def open_runtime(path: str | os.PathLike) -> Runtime:
+    """The runtime for an exported text generator, by the kind of file that stands at a path.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: none of these.
+
+    Example:
+        >>> runtime = keraslm.runtimes.open_runtime("saved_models/wiki-gpt/model.tflite")
+        >>> "".join(runtime.stream("The city of", 5))
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"No file or folder {path}. Make one with 'keraslm export'.")
+    if path.suffix == ".tflite":
+        return LiteRTModel(path)
+    if path.suffix == ".litertlm":
+        return LiteRTLM(path)
+    if (path / "saved_model.pb").is_file():
+        return SavedTextModel(path)
+    raise ValueError(f"{path} is neither a .tflite or .litertlm file nor a SavedModel.")

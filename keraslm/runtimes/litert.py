@@ -1,6 +1,9 @@
 """Running a decoder's ``.tflite`` in LiteRT, from Python."""
 
 import functools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +13,9 @@ from keraslm.generation.random import resolve_seed
 from keraslm.generation.sampling import Method, method_of, next_token, settings_of
 from keraslm.litert.notes import DecoderNote, read_note
 from keraslm.runtimes.compiled import Signature, compiled
+from keraslm.runtimes.streaming import Piece, config_beside, pieces_of, with_settings
+from keraslm.tokenizers.stream import TextStream
+from keraslm.tokenizers.tokenizer import Tokenizer
 
 
 class LiteRTModel:
@@ -21,6 +27,7 @@ class LiteRTModel:
     Args:
         path: the file.
         num_threads: threads of the runtime.
+        tokenizer: a `keraslm.tokenizers.Tokenizer`, for `stream`; default the one in the folder.
 
     Raises:
         FileNotFoundError: no such file.
@@ -29,12 +36,14 @@ class LiteRTModel:
     Example:
         >>> model = LiteRTModel("saved_models/mine/model.tflite")
         >>> list(model.generate([1, 2, 3], GenerationConfig(max_new_tokens=5)))
+        >>> "".join(model.stream("The city of", 20))
     """
 
     # Settings that change the text and that this runtime honours: all.
     supports = frozenset(kind.setting for kind in ORDER)
 
-    def __init__(self, path, num_threads=2):
+    def __init__(self, path, num_threads=2, *, tokenizer=None):
+        self.path, self._tokenizer = Path(path), tokenizer
         self._model = compiled(path, num_threads)
         names = list(self._model.get_signature_list())
         if "decode" not in names:
@@ -124,6 +133,44 @@ class LiteRTModel:
         Yields:
             token ids.
         """
+        return (token for token, _ in self._tokens(prompt, config, context))
+
+    def stream(
+        self,
+        text: str,
+        max_new_tokens: int | None = None,
+        config: GenerationConfig | None = None,
+        *,
+        stop: str | Sequence[str] = (),
+        context: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> Iterator[Piece]:
+        """Continue a text, giving each piece as soon as it is there.
+
+        The same text as `keraslm.tasks.TextGenerator`, for the same settings and seed.
+
+        Args:
+            text, max_new_tokens, config, stop, settings: as in `keraslm.runtimes.Runtime.stream`.
+            context: as in `set_context`, a dict.
+        """
+        config = with_settings(
+            config or config_beside(self.path, self.tokenizer),
+            max_new_tokens, settings, self.supports, "LiteRT",
+        )  # fmt: skip
+        ids = self.tokenizer.prompt_ids(text)
+        pieces = TextStream(self.tokenizer, ids, stop, prompt=text)
+        most = min(config.max_new_tokens, self.cache_length - len(ids))
+        return pieces_of(self._tokens(ids, config, context), pieces, most)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of `stream`."""
+        if self._tokenizer is None:
+            self._tokenizer = Tokenizer.load(self.path.parent)
+        return self._tokenizer
+
+    def _tokens(self, prompt, config, context):
+        """Pairs of a new token and its log-probability."""
         prompt = [int(i) for i in prompt]
         self._check(prompt)
         check_supported(config, self.supports, "LiteRT")
@@ -133,11 +180,14 @@ class LiteRTModel:
         token, seen = prompt[-1], set(prompt)
         choose = self._chooser(method_of(config, self.vocab_size), settings_of(config))
         for step in range(min(config.max_new_tokens, self.cache_length - len(prompt))):
-            token = choose(self.decode(token), seen, step)
+            logits = self.decode(token)
+            token = choose(logits, seen, step)
             if token in config.stop_ids:
                 return
             seen.add(token)
-            yield token
+            top = logits.max()
+            log_sum = np.log(np.exp(logits - top).sum(dtype="float64"))
+            yield token, float(logits[token] - top - log_sum)
 
     def _check(self, prompt):
         if not prompt:

@@ -1,9 +1,16 @@
 """Running a ``.litertlm`` file in LiteRT-LM, from Python."""
 
 import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from keraslm.generation.config import GenerationConfig
+from keraslm.generation.random import resolve_seed
 from keraslm.litert.conversion import quiet
+from keraslm.runtimes.streaming import Piece, cut, with_settings
+
+ALL = 2**31 - 1  # a ``top_k`` that leaves out nothing
 
 
 class LiteRTLM:
@@ -22,6 +29,8 @@ class LiteRTLM:
         >>> with LiteRTLM("saved_models/mine/model.litertlm") as model:
         ...     print("".join(model.stream("The city of", max_new_tokens=20)))
     """
+
+    supports = frozenset({"temperature", "top_k", "top_p"})
 
     def __init__(self, path, num_threads=2):
         self._runtime = _import_runtime()
@@ -49,25 +58,45 @@ class LiteRTLM:
         """Token ids as LiteRT-LM sees them."""
         return self._engine.tokenize(text)
 
-    def stream(self, text, max_new_tokens=50, *, temperature=0.0, top_k=None, top_p=None, seed=0):
+    def stream(
+        self,
+        text: str,
+        max_new_tokens: int | None = None,
+        config: GenerationConfig | None = None,
+        *,
+        stop: str | Sequence[str] = (),
+        **settings: Any,
+    ) -> Iterator[Piece]:
         """Continue a text, giving each piece as soon as it is there.
 
-        Sampled text differs from Keras': LiteRT-LM draws its random numbers in another way.
+        Sampled text differs from Keras': LiteRT-LM draws its random numbers in another way. Stop
+        tokens are those of the file.
+
+        Args:
+            text, max_new_tokens, config, stop, settings: as in `keraslm.runtimes.Runtime.stream`.
 
         Raises:
-            ValueError: the prompt is empty, or does not fit.
+            ValueError: the prompt is empty, or does not fit; or a setting that LiteRT-LM has not.
         """
         if not text:
             raise ValueError("The prompt is empty. Give LiteRT-LM some text to continue.")
-        greedy = temperature == 0
+        config = with_settings(
+            config or GenerationConfig(), max_new_tokens, settings, self.supports, "LiteRT-LM"
+        )
+        return cut(self._texts(text, config), stop)
+
+    def _texts(self, text, config):
+        temperature = 1.0 if config.temperature is None else config.temperature
         sampler = self._runtime.SamplerConfig(
-            top_k=1 if greedy else top_k or 64,
-            top_p=1.0 if greedy else top_p or 1.0,
-            temperature=1.0 if greedy else temperature,
-            seed=seed,
+            top_k=(config.top_k or ALL) if config.is_sampled else 1,
+            top_p=config.top_p or 1.0,
+            temperature=temperature if config.is_sampled else 1.0,
+            seed=resolve_seed(config.seed),
         )
         with self._engine.create_session(
-            apply_prompt_template=False, sampler_config=sampler, max_output_tokens=max_new_tokens
+            apply_prompt_template=False,
+            sampler_config=sampler,
+            max_output_tokens=config.max_new_tokens,
         ) as session:
             try:
                 with quiet():
