@@ -69,21 +69,21 @@ def target_of(path) -> str | None:
     return next((name for name, target in TARGETS.items() if target.is_at(Path(path))), None)
 
 
-def verify(path, lm, mode="quick", texts=None) -> Verification:
+def verify(path, lm, mode="quick", texts=None, limits=None) -> Verification:
     """Compare an exported file with the Keras model, in its real runtime.
 
-    Prompts of 1, 9 and 130 tokens (or what fits), written by the model itself, are continued
-    greedily on both sides. A ``.tflite`` runs in LiteRT, a ``.litertlm`` in LiteRT-LM, a web
-    folder in Chromium; a SavedModel is loaded in a fresh process.
+    Of a decoder, both read a text, and their logits are compared token by token; then both
+    continue prompts of 1, 9 and 130 tokens (or what fits) greedily and freely, prompts that the
+    model wrote itself. A ``.tflite`` runs in LiteRT, a ``.litertlm`` in LiteRT-LM, a web folder in
+    Chromium; a SavedModel is loaded in a fresh process.
 
     Args:
         path: the file or folder.
         lm: what it was made from: the `keraslm.tasks.TextGenerator`; for a ``.tflite`` a model
             will do, and for a SavedModel a `keraslm.models.BERT`.
-        mode: ``"quick"``, or ``"full"``: for a ``.tflite`` also perplexity on a held-out text,
-            the time to read a prompt, and memory.
-        texts: the held-out text, a list of strings; default, the articles of the Wikipedia
-            extract that `keraslm train` holds out.
+        mode: ``"quick"``, or ``"full"``: for a ``.tflite`` also the time to read a prompt, and
+            memory.
+        texts, limits: as in `keraslm.export.tflite`.
 
     Raises:
         FileNotFoundError: nothing there.
@@ -105,4 +105,4 @@ def verify(path, lm, mode="quick", texts=None) -> Verification:
         raise ValueError(
             f"{path} is neither a .tflite or .litertlm file nor a SavedModel or web folder."
         )
-    return TARGETS[name].verify(path, lm, mode, texts)
+    return TARGETS[name].verify(path, lm, mode, texts, limits)

@@ -5,7 +5,6 @@ import pytest
 
 from keraslm import export
 from keraslm.export.to_tflite.exporter import convert
-from keraslm.export.to_tflite.verify import perplexities
 from keraslm.generation import GenerationConfig
 from keraslm.litert.flatbuffer import LiteRTFile
 from keraslm.litert.quantization import BLOCK, quantize
@@ -28,20 +27,67 @@ def files(plain, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_still_the_same_model(lm, files, kind):
-    result = export.verify(files / f"{kind}.tflite", lm)
+def test_it_is_still_the_same_model(lm, files, articles, kind):
+    """On real text: perplexity and likeliest tokens, and text that is written freely."""
+    result = export.verify(files / f"{kind}.tflite", lm, texts=articles[-3:])
     assert result.passed and result.quantization == kind
-    assert result.equal_tokens >= 0.8 * result.tokens
-    worst = {"float16": 1e-6, "int8": 5e-3, "int8_weights": 5e-3, "int4": 5e-2}[kind]
+    assert result.judged_on == "the given text" and result.judged_tokens > 200
+    assert result.agreeing_tokens >= 0.9 * result.judged_tokens
+    assert 0 < result.equal_tokens <= result.tokens and result.tokens > 60
+    worst = {"float16": 1e-5, "int8": 5e-3, "int8_weights": 5e-3, "int4": 5e-2}[kind]
     assert 0 <= result.kl < worst
+    assert abs(result.perplexity / result.keras_perplexity - 1) < 2 * worst
+    shown = str(result)
+    assert f"{result.agreeing_tokens} of {result.judged_tokens} tokens of a text" in shown
+    assert f"text written freely equal for {result.equal_tokens} of {result.tokens}" in shown
 
 
-@pytest.mark.parametrize(("kind", "worst"), [("int8", 1.005), ("int4", 1.05)])
-def test_perplexity(lm, files, articles, kind, worst):
-    ours, theirs = perplexities(files / f"{kind}.tflite", lm, articles[-5:])
-    same, keras = perplexities(files / "float32.tflite", lm, articles[-5:])
-    assert theirs == keras and abs(same / keras - 1) < 1e-5
-    assert ours / keras < worst
+def test_the_perplexity_is_that_of_keras_evaluate(lm, files, articles):
+    """On one window, which `evaluate` packs as it is."""
+    ids = lm.tokenizer.encode(articles[-1])[:128]
+    text = lm.tokenizer.decode(ids)
+    result = export.verify(files / "float32.tflite", lm, texts=[text])
+    scored = lm.generator.score([lm.tokenizer.encode(text)])[0]
+    assert abs(result.keras_perplexity / np.exp(-np.mean(scored)) - 1) < 1e-4
+    assert abs(result.perplexity / result.keras_perplexity - 1) < 1e-5
+
+
+def test_limits_decide(lm, files, articles):
+    strict = export.verify(files / "int4.tflite", lm, texts=articles[-2:], limits={"kl": 1e-9})
+    assert not strict.passed and "FAILED" in str(strict)
+    with pytest.raises(ValueError, match="limits has no 'ppl'"):
+        export.verify(files / "int4.tflite", lm, limits={"ppl": 1.0})
+
+
+def test_without_a_text_a_page_of_keraslm_is_read(lm, files):
+    assert export.verify(files / "float16.tflite", lm).judged_on == "keraslm's English page"
+
+
+def damaged(content, change):
+    """The file with every float table of two axes changed."""
+    file = LiteRTFile(content)
+    for graph in file.model.subgraphs:
+        for tensor in graph.tensors:
+            values = file.constant(tensor)
+            if values is not None and values.dtype == np.float32 and values.ndim == 2:
+                file.set_constant(tensor, change(values.copy()))
+    return file.to_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: np.full_like(x, np.nan),
+        lambda x: np.where(np.arange(x.shape[1]) % 7, x, -x),
+        lambda x: x[::-1].copy() if x.shape[0] > 500 else x,
+    ],
+    ids=["nan", "signs", "rows"],
+)
+def test_a_damaged_file_fails(lm, plain, tmp_path, change):
+    path = tmp_path / "damaged.tflite"
+    path.write_bytes(damaged(plain, change))
+    result = export.verify(path, lm)
+    assert not result.passed and "FAILED" in str(result)
 
 
 def test_every_table_and_matrix_is_stored_once(lm, files):

@@ -28,6 +28,8 @@ def litertlm(
     cache_length=None,
     chat_template=None,
     verify="quick",
+    texts=None,
+    limits=None,
 ):
     """Export a text generator for LiteRT-LM.
 
@@ -40,6 +42,7 @@ def litertlm(
             ``Conversation``; default, that of the tokenizer.
         verify: ``"quick"`` runs the file in LiteRT-LM, if it is installed, and compares the text
             with Keras; ``False`` does not.
+        texts, limits: as in `keraslm.export.tflite`.
 
     Returns:
         the file's ``Path``.
@@ -66,7 +69,11 @@ def litertlm(
     content = convert(lm.model, prefill_lengths, cache_length, quantization)
     with replaced_file(path) as new:
         pack(builder, lm, content, new, cache_length, chat_template)
-        result = prove(verify_litertlm(new, lm), path) if verify and _has_runtime() else None
+        result = (
+            prove(verify_litertlm(new, lm, verify, texts, limits), path)
+            if verify and _has_runtime()
+            else None
+        )
     write_manifest(path, result)
     return path
 

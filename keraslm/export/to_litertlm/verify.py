@@ -13,27 +13,27 @@ from keraslm.runtimes.litertlm import LiteRTLM, tflite_part
 from keraslm.tokenizers.stream import continuation
 
 
-def verify_litertlm(path, lm, mode="quick", texts=None) -> Verification:
+def verify_litertlm(path, lm, mode="quick", texts=None, limits=None) -> Verification:
     """`keraslm.export.verify` for a ``.litertlm``.
 
     Its model is compared with Keras in LiteRT, token by token; then LiteRT-LM must write the text
     that this very model writes in LiteRT.
     """
     prompts = written_prompts(lm.generator, lm.tokenizer.bos_id or 0, lm.model.max_length // 2)
-    texts = [text for ids in prompts if (text := lm.tokenizer.decode(ids))]
+    given = [text for ids in prompts if (text := lm.tokenizer.decode(ids))]
     config = lm.generation_config.replace(**GREEDY)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.tflite"
         model.write_bytes(tflite_part(path))
-        inner = verify_tflite(model, lm)
+        inner = verify_tflite(model, lm, "quick", texts, limits)
         litert = LiteRTModel(model)
         wanted = [
             continuation(lm.tokenizer, ids, litert.generate(ids, config), prompt=text)
-            for text, ids in zip(texts, lm.prompt_ids(texts), strict=True)
+            for text, ids in zip(given, lm.prompt_ids(given), strict=True)
         ]
     seconds, pieces = 0.0, 0
     with LiteRTLM(path) as runtime:
-        for text, expected in zip(texts, wanted, strict=True):
+        for text, expected in zip(given, wanted, strict=True):
             started = time.perf_counter()
             found = list(runtime.stream(text, NEW_TOKENS))
             seconds += time.perf_counter() - started

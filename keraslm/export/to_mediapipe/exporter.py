@@ -14,11 +14,12 @@ import numpy as np
 
 from keraslm._files import replaced_file
 from keraslm.export import proof
+from keraslm.export.decoder_proof import divergence
 from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import largest_difference
 from keraslm.export.to_mediapipe.answers import ModelAnswer, TaskAnswer
 from keraslm.export.to_mediapipe.text import reader_of
-from keraslm.export.to_tflite.verify import divergence, quantization_of
+from keraslm.export.to_tflite.verify import quantization_of
 from keraslm.export.verification import Verification
 from keraslm.litert.conversion import quiet
 from keraslm.litert.flatbuffer import LiteRTFile

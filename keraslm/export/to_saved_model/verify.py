@@ -41,14 +41,14 @@ print("RESULT" + json.dumps(found))
 """
 
 
-def verify_saved_model(path, task, mode="quick", texts=None) -> Verification:
+def verify_saved_model(path, task, mode="quick", texts=None, limits=None) -> Verification:
     """`keraslm.export.verify` for a SavedModel.
 
     Args:
         path: the folder.
         task: a task; or a `keraslm.models.BERT`, of which only the endpoint on token ids is
             compared.
-        mode: of no effect.
+        mode, limits: of no effect.
         texts: strings to ask a task about, instead of those in `keraslm.export.proof`.
     """
     if is_step_model(getattr(task, "model", task)):

@@ -32,6 +32,7 @@ def tflite(
     generate=None,
     lengths=None,
     verify="quick",
+    texts=None,
     limits=None,
 ):
     """Export a model to LiteRT.
@@ -54,11 +55,15 @@ def tflite(
         lengths: of other models, a length, several, or ``"dynamic"`` (any batch and length);
             default that of the model's own input, if it has one; else 128, or what the model takes
             if that is less.
-        verify: ``"quick"`` runs the file in LiteRT and compares it with Keras; ``"full"`` also
-            measures perplexity, speed and memory; ``False`` does neither.
-        limits: what the proof of other models asks for, where that is not what
-            `keraslm.export.verification.LIMITS` says: a dict with ``"difference"``, ``"cosine"``
-            or ``"labels"``, such as ``{"cosine": 0.98}``.
+        verify: ``"quick"`` runs the file in LiteRT and compares it with Keras; ``"full"`` reads
+            more text, and measures the time to read a prompt, speed and memory; ``False`` does
+            neither.
+        texts: of a text generator, strings on which file and Keras are compared; default the
+            sample of the training text that a bundle keeps, else a page that comes with keraslm.
+        limits: what the proof asks for, where that is not what
+            `keraslm.export.verification.LIMITS` says: a dict with ``"perplexity"`` or ``"kl"`` for
+            a quantised decoder, ``"difference"``, ``"cosine"`` or ``"labels"`` for other models,
+            such as ``{"perplexity": 0.05}``.
 
     Returns:
         the file's ``Path``.
@@ -92,7 +97,7 @@ def tflite(
         content = convert_encoder(lm if is_task(lm) else model, lengths, quantization)
     with replaced_file(path) as new:
         new.write_bytes(content)
-        result = prove(verify_tflite(new, lm, verify, limits=limits), path) if verify else None
+        result = prove(verify_tflite(new, lm, verify, texts, limits), path) if verify else None
     write_manifest(path, result)
     return path
 

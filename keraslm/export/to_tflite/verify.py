@@ -7,20 +7,24 @@ import sys
 import time
 from collections import Counter
 
-import numpy as np
-
+from keraslm.export.decoder_proof import (
+    FULL_TOKENS,
+    QUICK_TOKENS,
+    Comparison,
+    equal_tokens,
+    judged_parts,
+    keras_logits,
+    own_text,
+    text_for,
+)
 from keraslm.export.proof import NEW_TOKENS, sample_context, written_prompts
 from keraslm.export.to_tflite.encoders import encoder_of, is_task
 from keraslm.export.to_tflite.verify_encoder import verify_encoder
 from keraslm.export.verification import PREFILL_TOKENS, Verification, check_limits
-from keraslm.generation.cache import init_cache, is_step_model, updated
+from keraslm.generation.cache import is_step_model
 from keraslm.generation.config import GenerationConfig
-from keraslm.generation.generator import Generator
 from keraslm.litert.flatbuffer import LiteRTFile
-from keraslm.models.precision import in_float32
 from keraslm.runtimes.litert import LiteRTModel
-
-PERPLEXITY_TOKENS = 1024
 
 
 def verify_tflite(path, lm, mode="quick", texts=None, limits=None) -> Verification:
@@ -36,8 +40,8 @@ def verify_tflite(path, lm, mode="quick", texts=None, limits=None) -> Verificati
     if not is_step_model(model):
         encoder = encoder_of(lm if is_task(lm) else model, _lengths_of(file))
         return verify_encoder(path, encoder, facts, check_limits(limits))
-    result = _verify_decoder(path, lm, facts)
-    return _measured(result, path, lm, texts) if mode == "full" else result
+    result = _verify_decoder(path, lm, facts, mode, texts, check_limits(limits))
+    return _measured(result, path) if mode == "full" else result
 
 
 def _lengths_of(file):
@@ -68,79 +72,55 @@ def _expands_int8(file):
 # === Decoders ===
 
 
-def _verify_decoder(path, lm, facts):
-    """Feed the tokens of Keras to the file and see which it would have written."""
-    model = getattr(lm, "model", lm)
-    generator = getattr(lm, "generator", None) or Generator(model)
-    if (wide := in_float32(model)) is not model:
-        generator = Generator(wide)
-    tokenizer = getattr(lm, "tokenizer", None)
-    start = 0 if tokenizer is None or tokenizer.bos_id is None else tokenizer.bos_id
-    litert = LiteRTModel(path)
-    litert.decode(start)  # the first call sets up the runtime
-    equal, divergences, difference, seconds = 0, [], 0.0, 0.0
-    context = sample_context(generator.model)
-    prompts = written_prompts(generator, start, litert.cache_length - 1, context)
+def _verify_decoder(path, lm, facts, mode, texts, limits):
+    """The file beside Keras on a text, token by token; then both write freely."""
+    judged = judged_parts(lm)
+    litert = LiteRTModel(path, tokenizer=judged.tokenizer)
+    context = sample_context(judged.model)
+    most = FULL_TOKENS if mode == "full" else QUICK_TOKENS
+    if judged.tokenizer is None or context:
+        text = own_text(judged, litert.cache_length, context)
+    else:
+        text = text_for(judged, texts, litert.cache_length, most)
+    comparison, seconds = Comparison(), 0.0
+    for ids in text.windows:
+        reference = keras_logits(judged.model, ids[:-1], context)
+        litert.reset()
+        litert.set_context(**(context or {}))
+        for i, token in enumerate(ids[:-1]):
+            started = time.perf_counter()
+            found = litert.decode(token)
+            seconds += time.perf_counter() - started if i else 0.0  # the first sets up the runtime
+            comparison.add(reference[i], found, ids[i + 1])
+    equal, compared, prompts = _written_freely(litert, judged, context)
+    decoded = comparison.count - len(text.windows)
+    return Verification(
+        "tflite", prompts, equal, compared,
+        tokens_per_second=decoded / seconds if decoded else None, judged_on=text.name,
+        limits=limits, **comparison.facts(), **facts,
+    )  # fmt: skip
+
+
+def _written_freely(litert, judged, context):
+    """How many greedy tokens of how many are those of Keras, after how many prompts."""
+    generator = judged.generator
+    prompts = written_prompts(generator, judged.start, litert.cache_length - 1, context)
+    equal = compared = 0
     for prompt in prompts:
         config = GenerationConfig(max_new_tokens=min(NEW_TOKENS, litert.cache_length - len(prompt)))
         expected = generator.generate([prompt], config, context=context)[0].ids
         reference = keras_logits(generator.model, prompt + expected, context)[len(prompt) - 1 :]
-        litert.reset()
-        litert.set_context(**(context or {}))
-        litert.prefill(prompt[:-1])
-        for token, wanted, logits in zip(
-            [prompt[-1], *expected], expected, reference, strict=False
-        ):
-            started = time.perf_counter()
-            found = litert.decode(token)
-            seconds += time.perf_counter() - started
-            difference = max(difference, float(np.abs(found - logits).max()))
-            divergences.append(divergence(logits, found))
-            equal += int(np.argmax(found)) == wanted
-    return Verification(
-        "tflite",
-        len(prompts),
-        equal,
-        len(divergences),
-        difference,
-        tokens_per_second=len(divergences) / seconds,
-        kl=float(np.mean(divergences)),
-        **facts,
-    )
-
-
-def keras_logits(model, ids, context=None):
-    """float32 ``(seq, vocab_size)``."""
-    from keras import ops
-
-    cache = init_cache(model, 1, len(ids))
-    if context:
-        cache = updated(cache, model.context(**context))
-    logits, _ = model.step(ops.convert_to_tensor([ids]), cache, 0)
-    return ops.convert_to_numpy(logits)[0]
-
-
-def divergence(reference, other):
-    """Kullback-Leibler divergence of two rows of logits, in nats."""
-    log_p, log_q = log_softmax(reference), log_softmax(other)
-    return float((np.exp(log_p) * (log_p - log_q)).sum())
-
-
-def log_softmax(logits):
-    """float64, over the last axis."""
-    logits = np.asarray(logits, "float64")
-    logits = logits - logits.max(axis=-1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        found = list(litert.generate(prompt, config, context))
+        pair = equal_tokens(expected, found, reference)
+        equal, compared = equal + pair[0], compared + pair[1]
+    return equal, compared, len(prompts)
 
 
 # === The full examination ===
 
 
-def _measured(result, path, lm, texts):
-    """Add perplexity, the time to read a prompt, speed and memory."""
-    ours, theirs = (None, None)
-    if hasattr(lm, "tokenizer"):
-        ours, theirs = perplexities(path, lm, texts)
+def _measured(result, path):
+    """Add the time to read a prompt, speed and memory."""
     process = subprocess.run(
         [sys.executable, "-c", _FRESH, str(path), str(PREFILL_TOKENS)],
         capture_output=True, text=True, check=False,
@@ -149,9 +129,7 @@ def _measured(result, path, lm, texts):
     if process.returncode or not found:
         last = (process.stderr.strip().splitlines() or ["no message"])[-1]
         raise RuntimeError(f"{path} does not run in a fresh process: {last}")
-    return dataclasses.replace(
-        result, perplexity=ours, keras_perplexity=theirs, **json.loads(found)
-    )
+    return dataclasses.replace(result, **json.loads(found))
 
 
 # Without Keras, so that the memory is the runtime's.
@@ -203,47 +181,3 @@ except OSError:
     found["peak_memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print("RESULT" + json.dumps(found))
 """
-
-
-def perplexities(path, lm, texts=None):
-    """Perplexity of held-out text by a file and by Keras, on the same windows of tokens.
-
-    Args:
-        path: the ``.tflite``.
-        lm: a `keraslm.tasks.TextGenerator`.
-        texts: strings; default as in `keraslm.export.verify`.
-
-    Returns:
-        two floats: of the file, of Keras.
-    """
-    litert, model = LiteRTModel(path), in_float32(lm.model)
-    windows = _windows(lm, texts or _held_out(), litert.cache_length)
-    tokens = sum(len(ids) - 1 for ids in windows)
-    if not tokens:
-        raise ValueError("texts has no text of two tokens. Give other texts.")
-    sums = np.zeros(2)
-    for ids in windows:
-        reference = log_softmax(keras_logits(model, ids[:-1]))
-        litert.reset()
-        for i, (token, target) in enumerate(zip(ids, ids[1:], strict=False)):
-            sums -= log_softmax(litert.decode(token))[target], reference[i, target]
-    return tuple(float(x) for x in np.exp(sums / tokens))
-
-
-def _windows(lm, texts, length):
-    """Lists of token ids that fit in the context, `PERPLEXITY_TOKENS` altogether."""
-    rows, room = [], PERPLEXITY_TOKENS
-    for text in texts:
-        ids = lm.tokenizer.encode(text)[: min(length, room)]
-        if len(ids) > 1:
-            rows.append(ids)
-            room -= len(ids)
-        if room < 2:
-            break
-    return rows
-
-
-def _held_out():
-    from keraslm.data import clean_text, read_texts, split_texts, wikipedia_sample
-
-    return split_texts([clean_text(text) for text in read_texts(wikipedia_sample())], 0.05)[1]

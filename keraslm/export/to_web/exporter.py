@@ -94,6 +94,8 @@ def web(
     cache_length=None,
     packages=None,
     verify="quick",
+    texts=None,
+    limits=None,
 ):
     """Export a text generator as a web page that runs it in the browser, from static files.
 
@@ -109,6 +111,7 @@ def web(
             npm downloads them.
         verify: ``"quick"`` runs it in a headless Chromium and compares it with Keras (without
             a Chromium: a warning); ``False`` does not.
+        texts, limits: as in `keraslm.export.tflite`.
 
     Returns:
         the folder's ``Path``.
@@ -147,7 +150,11 @@ def web(
             verify=False,
         )
         _describe(lm, new, name, cache_length or lm.model.max_length)
-        result = prove(verify_web(new, lm), folder) if verify and _has_browser(folder) else None
+        result = (
+            prove(verify_web(new, lm, verify, texts, limits), folder)
+            if verify and _has_browser(folder)
+            else None
+        )
     write_manifest(folder, result)
     return folder
 
