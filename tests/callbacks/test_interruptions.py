@@ -15,7 +15,7 @@ X, Y = IDS[:, :-1], IDS[:, 1:]
 TOKENIZER = Tokenizer.train(["abcdefghijklmnopqrstuvw "], kind="char", vocab_size=None)
 
 
-class Boom(Exception):
+class BoomError(Exception):
     """What the endings raise, beside Ctrl-C."""
 
 
@@ -53,10 +53,12 @@ class Loss:
 # Name → how a training of four steps ends: between two steps, or inside one.
 ENDINGS = {
     "ctrl_c_between": lambda loss: [Ending(KeyboardInterrupt())],
-    "error_between": lambda loss: [Ending(Boom())],
+    "error_between": lambda loss: [Ending(BoomError())],
     "ctrl_c_inside": lambda loss: setattr(loss, "ending", KeyboardInterrupt()),
-    "error_inside": lambda loss: setattr(loss, "ending", Boom()),
-    "nan_inside": lambda loss: setattr(loss, "ending", np.nan) or [keras.callbacks.TerminateOnNaN()],
+    "error_inside": lambda loss: setattr(loss, "ending", BoomError()),
+    "nan_inside": lambda loss: (
+        setattr(loss, "ending", np.nan) or [keras.callbacks.TerminateOnNaN()]
+    ),
 }
 
 
@@ -110,7 +112,7 @@ def interrupted(model, ending, watch):
         assert np.isnan(model.get_weights()[0]).any() or isinstance(watch, callbacks.Freeze)
         model.set_weights(weights)
     else:
-        with pytest.raises((KeyboardInterrupt, Boom)):
+        with pytest.raises((KeyboardInterrupt, BoomError)):
             model.fit(X, Y, batch_size=4, epochs=9, verbose=0, callbacks=[watch, *ends])
     loss.ending = None
     assert state(model) == before
@@ -178,7 +180,9 @@ def test_two_freezes_keep_a_block_as_the_user_left_it():
     before = {w.path: np.array(w) for w in model.weights}
 
     def changed():
-        return {w.path.split("/")[0] for w in model.weights if (before[w.path] != np.array(w)).any()}
+        return {
+            w.path.split("/")[0] for w in model.weights if (before[w.path] != np.array(w)).any()
+        }
 
     seen = []
     record = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(changed()))

@@ -17,9 +17,9 @@ def lines(folder, name):
     return (folder / f"token_embedding{name}.tsv").read_text(encoding="utf-8").split("\n")[:-1]
 
 
-@pytest.mark.parametrize("kind", ["char", "bpe", "wordpiece"])
-def test_a_name_for_each_vector_and_chinese_as_it_is_read(kind, tmp_path):
-    tokenizer = Tokenizer.train(TEXTS, kind=kind, vocab_size=320)
+@pytest.mark.parametrize(("kind", "size"), [("char", None), ("bpe", 270), ("wordpiece", 30)])
+def test_a_name_for_each_vector_and_chinese_as_it_is_read(kind, size, tmp_path):
+    tokenizer = Tokenizer.train(TEXTS, kind=kind, vocab_size=size)
     size = -(-tokenizer.vocab_size // 64) * 64 + 64  # padded
     gpt = GPT(size, 1, 8, 2, max_length=16)
     lm = TextGenerator(gpt, tokenizer)
@@ -32,7 +32,8 @@ def test_a_name_for_each_vector_and_chinese_as_it_is_read(kind, tmp_path):
     for text in ("中", "文"):
         ids = tokenizer.encode(text)
         assert kind == "bpe" or names[ids[-1]].strip("#") == text
-    whole = [i for i in range(tokenizer.vocab_size) if "中" in tokenizer.decode([i])]
+    decoded = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
+    whole = [i for i, text in enumerate(decoded) if "中" in text and "\ufffd" not in text]
     assert whole and all("中" in names[i] for i in whole)
     assert names[tokenizer.vocab_size :] == [str(i) for i in range(tokenizer.vocab_size, size)]
 
@@ -47,7 +48,7 @@ def test_names_that_would_break_the_lines_are_escaped(tmp_path):
 
 
 def test_latin_tokens_keep_the_mark_of_their_space():
-    tokenizer = Tokenizer.train(["the cat the cat the cat"], vocab_size=300)
+    tokenizer = Tokenizer.train(["the cat the cat the cat"], vocab_size=263)
     assert "Ġthe" in token_labels(tokenizer) or "Ġcat" in token_labels(tokenizer)
 
 
@@ -56,7 +57,9 @@ def test_a_plain_keras_model_is_read_from_the_logs(loss, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     model = keras.Sequential([keras.Input((5,)), keras.layers.Embedding(20, 4)])
-    model.add(keras.layers.Dense(20 if "cross" in loss else 1, "softmax" if "cross" in loss else None))
+    model.add(
+        keras.layers.Dense(20 if "cross" in loss else 1, "softmax" if "cross" in loss else None)
+    )
     model.compile(keras.optimizers.SGD(0.0), loss)
     x = np.random.default_rng(0).integers(0, 20, (12, 5))
     logs = []
