@@ -34,6 +34,8 @@ class StepCallback(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
-        before, self.step = self.step, self._epoch_began_at + batch + 1
+        # With steps_per_execution, Keras counts on beyond the end of the epoch.
+        done = min(batch + 1, (self.params or {}).get("steps") or batch + 1)
+        before, self.step = self.step, self._epoch_began_at + done
         if self.every and self.step // self.every > before // self.every:
             self.on_steps(logs)

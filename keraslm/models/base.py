@@ -247,6 +247,10 @@ class TransformerModel(keras.Model):
             exclude_from_decay(optimizer, self.trainable_variables)
         self.optimizer.build(self.trainable_variables)
 
+    def save(self, filepath, *args, **kwargs):
+        check_not_quantized(self)  # before Keras opens the file
+        return super().save(filepath, *args, **kwargs)
+
     def get_config(self):
         check_not_quantized(self)
         config = {
