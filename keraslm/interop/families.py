@@ -4,221 +4,23 @@ A family is a `Family`: rules for ``config.json`` and a table of names. Both are
 direction, so a family that loads also saves. ``{i}`` is the number of a block.
 """
 
-from typing import Any, NamedTuple
+from keraslm.interop.decoders import (
+    GEMMA2,
+    GEMMA3,
+    GPT2,
+    GPT_NEOX,
+    LLAMA,
+    MISTRAL,
+    PHI3,
+    QWEN2,
+    QWEN3,
+    STARCODER2,
+)
+from keraslm.interop.rows import ACTIVATIONS, Family, Row
+from keraslm.interop.rows import dense as _dense
+from keraslm.interop.rows import norm as _norm
 
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-}
-
-
-class Row(NamedTuple):
-    """One tensor of theirs, and one or more weights of ours.
-
-    Args:
-        ours: path of a weight; several, joined by ``" + "``, stand side by side in theirs.
-        theirs: name of the tensor.
-        turned: theirs is ``(outputs, inputs)``, as in ``torch.nn.Linear``.
-        skip: so many first rows of theirs are not ours (RoBERTa's positions begin at 2).
-        plus: ours is theirs plus this (Gemma's norms multiply by one plus the weight).
-    """
-
-    ours: str
-    theirs: str
-    turned: bool = False
-    skip: int = 0
-    plus: float = 0.0
-
-
-class Family(NamedTuple):
-    """What loading and saving one ``model_type`` takes.
-
-    Args:
-        builder: ``"GPT"`` or ``"BERT"``.
-        fields: our field of `TransformerConfig` → their key in ``config.json``.
-        constants: our fields that this family fixes.
-        defaults: their values where ``config.json`` leaves a key out.
-        rows: the table of the trunk.
-        prefix: before the trunk's names in a model with a head.
-        heads: head of `BERT` → the class in ``architectures`` and the rows of the head; one that
-            is another head of ours under a name of its own begins with that head and a dash.
-        fixed: keys of ``config.json`` that have these values where they are there, and are
-            written when saving, so that `transformers` computes what we do.
-        same: keys that have the value of another key, likewise.
-        free: our fields that are neither in ``fields`` nor fixed.
-        options: further arguments of the builder.
-    """
-
-    builder: str
-    fields: dict[str, str]
-    constants: dict[str, Any]
-    defaults: dict[str, Any]
-    rows: tuple[Row, ...]
-    prefix: str
-    heads: dict[str | None, tuple[str, tuple[Row, ...]]]
-    fixed: dict[str, Any] = {}
-    same: dict[str, str] = {}
-    free: frozenset[str] = frozenset()
-    options: dict[str, Any] = {}
-
-
-def _dense(ours, theirs, bias=True, turned=True):
-    rows = [Row(f"{ours}/kernel", f"{theirs}.weight", turned)]
-    return [*rows, Row(f"{ours}/bias", f"{theirs}.bias")] if bias else rows
-
-
-def _norm(ours, theirs):
-    return [Row(f"{ours}/gamma", f"{theirs}.weight"), Row(f"{ours}/beta", f"{theirs}.bias")]
-
-
-def _rms(ours, theirs):
-    return [Row(f"{ours}/scale", f"{theirs}.weight")]
-
-
-# === Decoders ===
-
-_QKV = " + ".join(f"block_{{i}}/attention/{name}/{{part}}" for name in ("query", "key", "value"))
-
-GPT2 = Family(
-    builder="GPT",
-    fields={
-        "vocab_size": "vocab_size", "num_layers": "n_layer", "d_model": "n_embd",
-        "num_heads": "n_head", "ffn_dim": "n_inner", "max_length": "n_positions",
-        "dropout": "resid_pdrop", "norm_epsilon": "layer_norm_epsilon",
-        "activation": "activation_function", "tied": "tie_word_embeddings",
-    },
-    constants={},
-    defaults={"n_inner": None, "resid_pdrop": 0.1, "layer_norm_epsilon": 1e-5,
-              "activation_function": "gelu_new", "tie_word_embeddings": True},
-    rows=(
-        Row("token_embedding/embeddings", "wte.weight"),
-        Row("positions/embeddings", "wpe.weight"),
-        *_norm("block_{i}/attention_norm", "h.{i}.ln_1"),
-        Row(_QKV.replace("{part}", "kernel"), "h.{i}.attn.c_attn.weight"),
-        Row(_QKV.replace("{part}", "bias"), "h.{i}.attn.c_attn.bias"),
-        *_dense("block_{i}/attention/output", "h.{i}.attn.c_proj", turned=False),
-        *_norm("block_{i}/feed_forward_norm", "h.{i}.ln_2"),
-        *_dense("block_{i}/feed_forward/up", "h.{i}.mlp.c_fc", turned=False),
-        *_dense("block_{i}/feed_forward/down", "h.{i}.mlp.c_proj", turned=False),
-        *_norm("final_norm", "ln_f"),
-    ),
-    prefix="transformer.",
-    heads={None: ("GPT2LMHeadModel", (Row("head/kernel", "lm_head.weight", True),))},
-    fixed={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False,
-           "add_cross_attention": False},
-)  # fmt: skip
-
-
-def _llama_like(architecture, qkv_bias=False, qk_norm=False, free=(), **fields):
-    rows = [
-        Row("token_embedding/embeddings", "embed_tokens.weight"),
-        *_rms("block_{i}/attention_norm", "layers.{i}.input_layernorm"),
-        *_rms("block_{i}/feed_forward_norm", "layers.{i}.post_attention_layernorm"),
-        *_rms("final_norm", "norm"),
-        *_dense("block_{i}/attention/output", "layers.{i}.self_attn.o_proj", False),
-    ]
-    for ours, theirs in (("query", "q"), ("key", "k"), ("value", "v")):
-        attention = f"layers.{{i}}.self_attn.{theirs}"
-        rows += _dense(f"block_{{i}}/attention/{ours}", f"{attention}_proj", qkv_bias)
-        if qk_norm and ours != "value":
-            rows += _rms(f"block_{{i}}/attention/{ours}_norm", f"{attention}_norm")
-    for part in ("gate", "up", "down"):
-        rows += _dense(f"block_{{i}}/feed_forward/{part}", f"layers.{{i}}.mlp.{part}_proj", False)
-    return Family(
-        builder="GPT",
-        fields={
-            "vocab_size": "vocab_size", "num_layers": "num_hidden_layers",
-            "d_model": "hidden_size", "num_heads": "num_attention_heads",
-            "num_kv_heads": "num_key_value_heads", "head_dim": "head_dim",
-            "ffn_dim": "intermediate_size", "max_length": "max_position_embeddings",
-            "norm_epsilon": "rms_norm_eps", "activation": "hidden_act",
-            "tied": "tie_word_embeddings", **fields,
-        },
-        constants={"norm": "rms", "norm_first": True, "gated": True, "positions": "rotary",
-                   "use_bias": False, "qkv_bias": qkv_bias, "qk_norm": qk_norm},
-        defaults={"num_key_value_heads": None, "head_dim": None, "hidden_act": "silu",
-                  "rms_norm_eps": 1e-6, "tie_word_embeddings": False, "sliding_window": None},
-        rows=tuple(rows),
-        prefix="model.",
-        heads={None: (architecture, (Row("head/kernel", "lm_head.weight", True),))},
-        fixed={"attention_bias": False, "mlp_bias": False, "partial_rotary_factor": 1.0},
-        free=frozenset({"rotary_base", "rotary_scaling", *free}),
-    )  # fmt: skip
-
-
-def _mistral():
-    like = _llama_like("MistralForCausalLM", window="sliding_window")
-    return like._replace(defaults={**like.defaults, "sliding_window": 4096})
-
-
-def _qwen(architecture, **options):
-    """Blocks with and without a window; which has one stands in ``layer_types``."""
-    like = _llama_like(architecture, free=("window_layers",), window="sliding_window", **options)
-    defaults = {"use_sliding_window": False, "max_window_layers": 28, "sliding_window": 4096}
-    return like._replace(defaults={**like.defaults, **defaults})
-
-
-def _gemma3():
-    """Four norms a block, each of one plus its weight; windows with positions of their own."""
-    like = _llama_like("Gemma3ForCausalLM", qk_norm=True, window="sliding_window")
-    names = {
-        "block_{i}/feed_forward_norm/scale": "layers.{i}.pre_feedforward_layernorm.weight",
-        "block_{i}/attention_post_norm/scale": "layers.{i}.post_attention_layernorm.weight",
-        "block_{i}/feed_forward_post_norm/scale": "layers.{i}.post_feedforward_layernorm.weight",
-    }
-    rows = [row for row in like.rows if row.ours not in names]
-    rows += [Row(ours, theirs) for ours, theirs in names.items()]
-    return like._replace(
-        fields={**like.fields, "activation": "hidden_activation"},
-        constants={**like.constants, "post_norm": True, "embedding_scale": True},
-        defaults={**like.defaults, "hidden_activation": "gelu_pytorch_tanh", "head_dim": 256,
-                  "tie_word_embeddings": True, "sliding_window": 4096,
-                  "sliding_window_pattern": 6, "query_pre_attn_scalar": 256,
-                  "rope_theta": 1e6, "rope_local_base_freq": 1e4},
-        rows=tuple(row._replace(plus=1.0 if row.ours.endswith("/scale") else 0.0) for row in rows),
-        fixed={"attention_bias": False, "final_logit_softcapping": None,
-               "attn_logit_softcapping": None, "use_bidirectional_attention": False},
-        same={"query_pre_attn_scalar": "head_dim"},
-        free=like.free | {"window_layers", "window_rotary_base"},
-    )  # fmt: skip
-
-
-STARCODER2 = Family(
-    builder="GPT",
-    fields={  # ours: theirs
-        "vocab_size": "vocab_size", "num_layers": "num_hidden_layers", "d_model": "hidden_size",
-        "num_heads": "num_attention_heads", "num_kv_heads": "num_key_value_heads",
-        "ffn_dim": "intermediate_size", "max_length": "max_position_embeddings",
-        "dropout": "residual_dropout", "norm_epsilon": "norm_epsilon", "activation": "hidden_act",
-        "tied": "tie_word_embeddings", "window": "sliding_window",
-    },
-    constants={"positions": "rotary"},  # beside what makes any GPT
-    defaults={  # where config.json is silent
-        "residual_dropout": 0.0, "norm_epsilon": 1e-5, "hidden_act": "gelu_pytorch_tanh",
-        "tie_word_embeddings": True, "sliding_window": None,
-    },
-    rows=(
-        Row("token_embedding/embeddings", "embed_tokens.weight"),
-        *_norm("block_{i}/attention_norm", "layers.{i}.input_layernorm"),
-        *_dense("block_{i}/attention/query", "layers.{i}.self_attn.q_proj"),
-        *_dense("block_{i}/attention/key", "layers.{i}.self_attn.k_proj"),
-        *_dense("block_{i}/attention/value", "layers.{i}.self_attn.v_proj"),
-        *_dense("block_{i}/attention/output", "layers.{i}.self_attn.o_proj"),
-        *_norm("block_{i}/feed_forward_norm", "layers.{i}.post_attention_layernorm"),
-        *_dense("block_{i}/feed_forward/up", "layers.{i}.mlp.c_fc"),
-        *_dense("block_{i}/feed_forward/down", "layers.{i}.mlp.c_proj"),
-        *_norm("final_norm", "norm"),
-    ),
-    prefix="model.",
-    heads={None: ("Starcoder2ForCausalLM", (Row("head/kernel", "lm_head.weight", True),))},
-    fixed={"use_bias": True},  # other values are refused; written when saving
-    free=frozenset({"rotary_base", "rotary_scaling"}),  # configs.py reads them
-)  # fmt: skip
-
+__all__ = ["ACTIVATIONS", "FAMILIES", "Family", "Row"]
 
 # === Encoders ===
 
@@ -276,7 +78,11 @@ def _bert_like(name, skip, masked_lm, classifier, **heads):
             "token_classifier-span": (f"{name}ForQuestionAnswering", _SPAN),
             **heads,
         },
-        fixed={"position_embedding_type": "absolute", "is_decoder": False},
+        fixed={
+            "position_embedding_type": "absolute",
+            "is_decoder": False,
+            "add_cross_attention": False,
+        },
     )
 
 
@@ -349,10 +155,13 @@ FAMILIES = {
     "roberta": ROBERTA,
     "xlm-roberta": XLM_ROBERTA,
     "distilbert": DISTILBERT,
-    "llama": _llama_like("LlamaForCausalLM"),
-    "mistral": _mistral(),
-    "qwen2": _qwen("Qwen2ForCausalLM", qkv_bias=True),
-    "qwen3": _qwen("Qwen3ForCausalLM", qk_norm=True),
-    "gemma3_text": _gemma3(),
+    "llama": LLAMA,
+    "mistral": MISTRAL,
+    "qwen2": QWEN2,
+    "qwen3": QWEN3,
+    "gemma2": GEMMA2,
+    "gemma3_text": GEMMA3,
+    "phi3": PHI3,
+    "gpt_neox": GPT_NEOX,
     "starcoder2": STARCODER2,
 }

@@ -10,6 +10,8 @@ from keraslm.tokenizers.tokenizer import Tokenizer
 
 def is_huggingface(folder):
     """Whether a folder holds a checkpoint of Hugging Face's, and not a bundle."""
+    if (folder / "adapter_config.json").is_file():
+        return True
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -12,6 +12,7 @@ from keraslm._files import replaced_folder
 from keraslm.interop.checkpoint import Checkpoint
 from keraslm.interop.configs import (
     check,
+    check_decoder,
     family_of,
     head_of,
     our_fields,
@@ -22,7 +23,20 @@ from keraslm.interop.configs import (
 from keraslm.interop.families import FAMILIES
 from keraslm.models.loading import build_with_values, weights_of
 
-IGNORED = ("position_ids", "rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
+# Ends of names: what is no weight, and copies of tied weights.
+IGNORED = (
+    "position_ids", "rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias",
+    ".attention.masked_bias",
+)  # fmt: skip
+# The output table of an encoder's masked-LM head, beside the embedding's, and its bias → ours.
+TIED = {
+    "cls.predictions.decoder.weight": "embedding", "cls.predictions.decoder.bias": "bias",
+    "lm_head.decoder.weight": "embedding", "lm_head.decoder.bias": "bias",
+    "vocab_projector.weight": "embedding",
+}  # fmt: skip
+# What older versions call a tensor.
+OLD_NAMES = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta"),
+             ("lm_head.weight", "embed_out.weight"))  # fmt: skip
 
 
 def load_huggingface(folder, *, head="auto", dtype=None, progress=None):
@@ -47,6 +61,7 @@ def load_huggingface(folder, *, head="auto", dtype=None, progress=None):
     """
     folder = Path(folder)
     where = folder / "config.json"
+    _check_no_adapter(folder)
     config = read_json(where)
     family = family_of(config, where)
     fields = our_fields(family, config, where)
@@ -70,7 +85,10 @@ def load_huggingface(folder, *, head="auto", dtype=None, progress=None):
                 "table of the embedding here. head=None loads the model without its head."
             )
     else:
+        check_decoder(family, config, where)
         head = None
+        if fields["tied"] and _has_another_table(family, checkpoint):
+            fields["tied"] = False  # as transformers does, whatever config.json says
 
     def make():
         try:
@@ -90,19 +108,54 @@ def load_huggingface(folder, *, head="auto", dtype=None, progress=None):
 # === Tensors ===
 
 
+def _check_no_adapter(folder):
+    where = folder / "adapter_config.json"
+    if where.is_file():
+        base = read_json(where).get("base_model_name_or_path")
+        raise ValueError(
+            f"{where} makes this an adapter of {base!r}, not a model. Merge it with PEFT: "
+            "model.merge_and_unload().save_pretrained(folder)."
+        )
+
+
+def _has_another_table(family, checkpoint):
+    """Whether the file has an output table that is not the table of the embedding."""
+    names = checkpoint.names()
+    tables = [_renamed("lm_head.weight", names), _prefix(family, names) + _embedding(family)]
+    if not names.issuperset(tables) or checkpoint.shape(tables[0]) != checkpoint.shape(tables[1]):
+        return False
+    first, second = (checkpoint.read(name) for name in tables)
+    return not np.array_equal(first, second)
+
+
+def _embedding(family):
+    """Their name of the table of the embedding."""
+    return next(row.theirs for row in family.rows if row.ours == "token_embedding/embeddings")
+
+
+def _prefix(family, names):
+    return family.prefix if any(name.startswith(family.prefix) for name in names) else ""
+
+
 def rows_of(model, family, head, prefix):
-    """The table with every block spelled out: pairs of a list of our paths and a `Row`."""
+    """The table with every block spelled out: pairs of a list of our paths and a `Row`.
+
+    Of biases, only those that the model has.
+    """
     trunk = [row._replace(theirs=prefix + row.theirs) for row in family.rows]
     heads = [
         row._replace(theirs=row.theirs.replace("{prefix}", prefix)) for row in family.heads[head][1]
     ]
     found = []
+    weights = weights_of(model)
     for row in (*trunk, *heads):
         if row.ours == "head/kernel" and model.transformer_config.tied:
             continue
         blocks = range(model.transformer_config.num_layers) if "{i}" in row.ours else (0,)
         for i in blocks:
             ours = row.ours.replace("{i}", str(i)).split(" + ")
+            if ours[0].endswith("/bias") and ours[0] not in weights:
+                continue
             found.append((ours, row._replace(theirs=row.theirs.replace("{i}", str(i)))))
     return found
 
@@ -110,22 +163,28 @@ def rows_of(model, family, head, prefix):
 def _plan(model, family, head, checkpoint, folder):
     """How each weight is read from the checkpoint: ``{our path: function}``."""
     names, weights = checkpoint.names(), weights_of(model)
-    prefix = family.prefix if any(n.startswith(family.prefix) for n in names) else ""
+    prefix = _prefix(family, names)
+    adapter = [name for name in names if ".lora_" in name or ".base_layer." in name]
+    if adapter:
+        raise ValueError(
+            f"{folder} has tensors of an adapter, such as {min(adapter)!r}. Merge it with PEFT: "
+            "model.merge_and_unload().save_pretrained(folder)."
+        )
     by_name = {
         _renamed(row.theirs, names): (ours, row)
         for ours, row in rows_of(model, family, head, prefix)
     }
+    table = prefix + _embedding(family)
+    output = _renamed("lm_head.weight", names)
+    if table not in names and output in names and model.transformer_config.tied:  # either name
+        by_name = {output if name == table else name: row for name, row in by_name.items()}
     missing = sorted(set(by_name) - names)
     if missing:
         raise ValueError(
             f"{folder} lacks {len(missing)} tensors that the model needs, such as {missing[0]!r}."
         )
-    blocks = [name.split("{i}")[0] for name in (row.theirs for row in family.rows) if "{i}" in name]
-    extra = sorted(
-        name
-        for name in names - set(by_name)
-        if name.startswith(tuple(prefix + block for block in blocks)) and not name.endswith(IGNORED)
-    )
+    _check_tied(checkpoint, by_name, head, folder)
+    extra = _extra(family, names - set(by_name), prefix)
     if extra:
         raise ValueError(
             f"{folder} has {len(extra)} tensors that the model does not have, such as "
@@ -144,9 +203,41 @@ def _plan(model, family, head, checkpoint, folder):
                 f"{folder}: the tensor {name!r} has shape {checkpoint.shape(name)}; the model's "
                 f"{ours[0]!r} is {shapes[0]}. config.json does not fit the weights."
             )
-        for part, path in enumerate(ours):
-            reads[path] = functools.partial(_part, checkpoint, name, row, part, len(ours))
+        ends = np.cumsum([shape[-1] for shape in shapes])
+        heads = model.transformer_config.num_heads
+        for path, end, shape in zip(ours, ends, shapes, strict=True):
+            part = slice(end - shape[-1], end)
+            reads[path] = functools.partial(_part, checkpoint, name, row, part, heads, len(ours))
     return reads
+
+
+def _extra(family, names, prefix):
+    """Tensors that belong to another model: a head that is not loaded may be there."""
+    heads = {
+        row.theirs.replace("{prefix}", family.prefix if prefix else "")
+        for _, rows in family.heads.values()
+        for row in rows
+    }
+    heads |= {name.replace(new, old) for name in heads for new, old in OLD_NAMES}
+    known = heads | set(TIED) | {"cls.seq_relationship.weight", "cls.seq_relationship.bias"}
+    return sorted(name for name in names if name not in known and not name.endswith(IGNORED))
+
+
+def _check_tied(checkpoint, by_name, head, folder):
+    """Raise a ValueError where a masked-LM head has an output table or bias of its own."""
+    if head != "masked_lm":
+        return
+    paths = {"embedding": "token_embedding/embeddings", "bias": "token_bias/bias"}
+    for name, kind in TIED.items():
+        other = next(n for n, (ours, _) in by_name.items() if ours[0] == paths[kind])
+        if name not in checkpoint.names() or np.array_equal(
+            checkpoint.read(name), checkpoint.read(other)
+        ):
+            continue
+        raise ValueError(
+            f"{folder}: the tensor {name!r} is not {other!r}; a masked-LM head has the table of "
+            "the embedding here. head=None loads the model without its head."
+        )
 
 
 LARGE = 100_000_000  # weights; less takes a second
@@ -173,25 +264,30 @@ def _shown(reads, total, name, progress):
 
 def _their_shape(shapes, row):
     """Shape of the tensor that holds weights of these shapes."""
-    shape = list(reversed(shapes[0]) if row.turned else shapes[0])
-    shape[-1] *= len(shapes)
+    shape = [*shapes[0][:-1], sum(shape[-1] for shape in shapes)]
     shape[0] += row.skip
-    return tuple(shape)
+    return tuple(reversed(shape) if row.turned else shape)
 
 
-def _part(checkpoint, name, row, part, parts):
+def _part(checkpoint, name, row, part, heads, parts):
     """One of the weights that stand side by side in a tensor."""
     tensor = checkpoint.read(name)[row.skip :]
-    tensor = np.split(tensor, parts, axis=-1)[part] if parts > 1 else tensor
     tensor = tensor.T if row.turned else tensor
+    tensor = _regrouped(tensor, heads, parts) if row.by_head else tensor
+    tensor = tensor[..., part]
     return tensor + row.plus if row.plus else tensor
 
 
+def _regrouped(x, first, second):
+    """Last axis ``(first, second, …)`` → ``(second, first, …)``."""
+    return x.reshape(*x.shape[:-1], first, second, -1).swapaxes(-3, -2).reshape(x.shape)
+
+
 def _renamed(name, names):
-    """The name as old checkpoints spell it: ``LayerNorm.gamma`` and ``beta``."""
-    old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
-        "LayerNorm.bias", "LayerNorm.beta"
-    )
+    """The name as old checkpoints spell it."""
+    old = name
+    for new, before in OLD_NAMES:
+        old = old.replace(new, before)
     return old if name not in names and old in names else name
 
 
@@ -232,16 +328,17 @@ def save_huggingface(
     if kind not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}; received {kind!r}.")
     family = FAMILIES[kind]
-    if not _fits(model, family):
+    if not _fits(model, kind):
         raise ValueError(f"family={kind!r} does not have the shape of this model.")
     is_bare = family.builder == "BERT" and head in (None, "pooled")
     prefix = "" if is_bare else family.prefix
-    weights = weights_of(model)
+    weights, heads = weights_of(model), model.transformer_config.num_heads
     tensors = {}
     for ours, row in rows_of(model, family, head, prefix):
         parts = [np.asarray(weights[path].numpy(), "float32") for path in ours]
-        parts = [part.T if row.turned else part for part in parts]
         value = np.concatenate(parts, axis=-1) - row.plus
+        value = _regrouped(value, len(parts), heads) if row.by_head else value
+        value = value.T if row.turned else value
         value = np.concatenate([np.zeros((row.skip, *value.shape[1:]), "float32"), value])
         tensors[row.theirs] = np.ascontiguousarray(value)
     with replaced_folder(folder) as new:
@@ -285,7 +382,7 @@ def _check_target(folder):
 
 def _family_for(model):
     """The first family that has the model's shape."""
-    kind = next((kind for kind, family in FAMILIES.items() if _fits(model, family)), None)
+    kind = next((kind for kind in FAMILIES if _fits(model, kind)), None)
     if kind is None:
         raise ValueError(
             f"No family of Hugging Face's has this shape: {', '.join(FAMILIES)} were tried. Its "
@@ -294,17 +391,18 @@ def _family_for(model):
     return kind
 
 
-def _fits(model, family):
-    head = getattr(model, "head", None)
+def _fits(model, kind):
+    """Whether a family has the model's shape: what it would write of it reads as the same."""
+    family, head = FAMILIES[kind], getattr(model, "head", None)
     if family.builder != type(model).__name__ or head not in family.heads:
         return False
     has_pooler = any(path.startswith("pooler/") for path in weights_of(model))
     if has_pooler and any(getattr(model, k) != value for k, value in family.options.items()):
         return False
     fields = model.transformer_config.to_dict()
-    own = {name: fields[name] for name in family.fields if name not in family.constants}
-    try:  # what the family makes of the fields that it has
-        there = getattr(models, family.builder).make_config(**own, **family.constants).to_dict()
+    try:
+        there = our_fields(family, their_config(model, kind, head), kind)
+        there = getattr(models, family.builder).make_config(**there).to_dict()
     except ValueError:
         return False
     fixed = set(fields) - {"initializer_range", "kernel_regularizer"} - family.free

@@ -57,6 +57,11 @@ class TransformerConfig(BlockShape):
         "``rotary_base`` of the blocks with a window, which have no ``rotary_scaling`` then "
         "(Gemma 3); default the same as elsewhere.",
     )  # fmt: skip
+    logits_softcap: float | None = option(
+        None, above_zero,
+        "Logits are kept between minus and plus this by a tanh (Gemma 2); default: they are not.",
+        later=True,
+    )  # fmt: skip
     initializer_range: float = option(0.02, not_negative, "Spread of the normal initializers.")
     kernel_regularizer: Any = option(
         None, regularizer_data, 'Regularizer of all projections, such as ``"l2"``, kept as data.'
