@@ -93,6 +93,12 @@ def our_fields(family, config, where):
         found = merged.get(key, value)
         if found != value and not (found is None and value is False):
             raise ValueError(f"{where} has {key}={found!r}; only {value!r} is supported.")
+    for key, other in family.same.items():
+        if merged.get(key) != merged.get(other):
+            raise ValueError(
+                f"{where} has {key}={merged.get(key)!r}; only that of {other} is supported, which "
+                f"is {merged.get(other)!r}."
+            )
     fields = dict(family.constants)
     for ours, theirs in family.fields.items():
         if theirs not in merged:
@@ -279,6 +285,8 @@ def their_config(model, kind, head, tokenizer=None, labels=None):
         fields[name] = fields["use_bias"] if fields[name] is None else fields[name]
     for ours, theirs in family.fields.items():
         config[theirs] = CONVERTED[theirs][1](fields) if theirs in CONVERTED else fields[ours]
+    for key, other in family.same.items():
+        config[key] = config[other]
     config[family.fields["activation"]] = back[fields["activation"]]
     config[family.fields["max_length"]] += _skip(family)
     if fields["positions"] == "rotary":

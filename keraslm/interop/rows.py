@@ -49,6 +49,7 @@ class Family(NamedTuple):
             is another head of ours under a name of its own begins with that head and a dash.
         fixed: keys of ``config.json`` that have these values where they are there, and are
             written when saving, so that `transformers` computes what we do.
+        same: keys that have the value of another key, likewise.
         written: keys that are only written when saving, where the default of `transformers` would
             not fit.
         free: our fields that are neither in ``fields`` nor fixed.
@@ -63,9 +64,10 @@ class Family(NamedTuple):
     prefix: str
     heads: dict[str | None, tuple[str, tuple[Row, ...]]]
     fixed: dict[str, Any] = {}
-    written: dict[str, Any] = {}
+    same: dict[str, str] = {}
     free: frozenset[str] = frozenset()
     options: dict[str, Any] = {}
+    written: dict[str, Any] = {}
 
 
 def dense(ours, theirs, bias=True, turned=True):
