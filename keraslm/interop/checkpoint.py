@@ -22,7 +22,8 @@ class Checkpoint:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        self.file_of = {}
+        self.file_of: dict[str, Path] = {}
+        self._stored: dict[str, str] = {}  # where a wrapper's words are in front, the whole name
         self._open_file = self._reader = None
         for file in self._files():
             try:
@@ -30,6 +31,17 @@ class Checkpoint:
                     self.file_of.update(dict.fromkeys(tensors.keys(), file))
             except Exception as error:  # safetensors names what is wrong, in several classes
                 raise ValueError(f"{file} is damaged: {error}. Get it again.") from error
+        self._unwrap()
+
+    def _unwrap(self):
+        """Names without what torch.compile and DataParallel put into them."""
+        plain = {name: name.replace("_orig_mod.", "") for name in self.file_of}
+        if all(name.startswith("module.") for name in plain.values()):
+            plain = {stored: name.removeprefix("module.") for stored, name in plain.items()}
+        self._stored = {name: stored for stored, name in plain.items()}
+        if len(self._stored) != len(plain):
+            raise ValueError(f"{self.folder} holds some tensors twice, with and without _orig_mod.")
+        self.file_of = {name: self.file_of[stored] for name, stored in self._stored.items()}
 
     def _files(self):
         single = self.folder / "model.safetensors"
@@ -68,11 +80,12 @@ class Checkpoint:
 
     def shape(self, name):
         """Shape of a tensor."""
-        return tuple(self._tensors(self.file_of[name]).get_slice(name).get_shape())
+        tensors = self._tensors(self.file_of[name])
+        return tuple(tensors.get_slice(self._stored[name]).get_shape())
 
     def read(self, name):
         """A tensor, float32 for bfloat16 and float16."""
-        tensor = self._tensors(self.file_of[name]).get_tensor(name)
+        tensor = self._tensors(self.file_of[name]).get_tensor(self._stored[name])
         small = tensor.dtype.itemsize < 4 and tensor.dtype.kind not in "iub"
         return tensor.astype(np.float32) if small else tensor
 

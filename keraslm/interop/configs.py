@@ -47,8 +47,28 @@ def check(is_right, key, value, where):
 # === Reading ===
 
 # Our fields that are not whole numbers, and those that may be null.
-KINDS = {"activation": str, "tied": bool, "dropout": float, "norm_epsilon": float}
-OPTIONAL = {"num_kv_heads", "head_dim", "ffn_dim", "window"}
+KINDS = {
+    "activation": str, "tied": bool, "dropout": float, "norm_epsilon": float,
+    "attention_scale": float, "attention_softcap": float, "logits_softcap": float,
+    **dict.fromkeys(("use_bias", "qkv_bias", "output_bias", "ffn_bias", "parallel_residual"), bool),
+}  # fmt: skip
+OPTIONAL = {"num_kv_heads", "head_dim", "ffn_dim", "window", "attention_softcap", "logits_softcap"}
+
+# Keys of any family that change what is computed, and the one value that we compute.
+FIXED = {"quantization_config": None, "compression_config": None, "is_encoder_decoder": False}
+FIXED_OF = {"GPT": {**FIXED, "is_causal": True}, "BERT": {**FIXED, "is_causal": False}}
+
+# Keys whose values are not ours as they stand: from theirs to ours, and from our fields to theirs.
+CONVERTED = {
+    "scale_attn_weights": (
+        lambda value: None if value else 1.0,
+        lambda fields: fields["attention_scale"] is None,
+    ),
+    "query_pre_attn_scalar": (
+        lambda value: value**-0.5,
+        lambda fields: round((fields["attention_scale"] or fields["head_dim"] ** -0.5) ** -2),
+    ),
+}
 
 
 def _is_a(value, kind):
@@ -69,9 +89,10 @@ def our_fields(family, config, where):
         ValueError: a key is missing, or has a value that cannot be or that is not supported.
     """
     merged = {**family.defaults, **config}
-    for key, value in family.fixed.items():
-        if merged.get(key, value) != value:
-            raise ValueError(f"{where} has {key}={merged[key]!r}; only {value!r} is supported.")
+    for key, value in {**FIXED_OF[family.builder], **family.fixed}.items():
+        found = merged.get(key, value)
+        if found != value and not (found is None and value is False):
+            raise ValueError(f"{where} has {key}={found!r}; only {value!r} is supported.")
     for key, other in family.same.items():
         if merged.get(key) != merged.get(other):
             raise ValueError(
@@ -83,7 +104,11 @@ def our_fields(family, config, where):
         if theirs not in merged:
             raise ValueError(f"{where} lacks {theirs}.")
         value = fields[ours] = merged[theirs]
-        if value is not None or ours not in OPTIONAL:
+        if theirs in CONVERTED:
+            is_right = _is_a(value, bool) or (_is_a(value, float) and value > 0)
+            check(is_right, theirs, value, where)
+            fields[ours] = CONVERTED[theirs][0](value)
+        elif value is not None or ours not in OPTIONAL:
             check(_is_a(value, KINDS.get(ours, int)), theirs, value, where)
         if ours == "dropout":
             check(0 <= value < 1, theirs, value, where)
@@ -94,12 +119,14 @@ def our_fields(family, config, where):
         )
     fields["activation"] = ACTIVATIONS[fields["activation"]]
     fields["max_length"] -= _skip(family)
+    if (window := fields.get("window")) is not None:
+        check(window > 0, family.fields["window"], window, where)
     if "window_layers" in family.free:
         _add_window(fields, merged, where)
     elif not fields.get("window"):
         fields.pop("window", None)
     if fields.get("positions") == "rotary":
-        _add_rotary(fields, merged, where)
+        _add_rotary(family, fields, merged, where)
     return fields
 
 
@@ -114,11 +141,12 @@ LAYER_TYPES = ("sliding_attention", "full_attention")
 def _add_window(fields, config, where):
     """Which blocks have a window: ``layer_types``, or what earlier versions wrote."""
     count = fields["num_layers"]
-    if not fields.get("window") or not config.get("use_sliding_window", True):
-        fields.pop("window", None)
-    elif types := config.get("layer_types"):
+    if types := config.get("layer_types"):
         known = isinstance(types, list) and all(t in LAYER_TYPES for t in types)
         check(known and len(types) == count, "layer_types", types, where)
+    if not fields.get("window") or not config.get("use_sliding_window", True):
+        fields.pop("window", None)
+    elif types:
         layers = [i for i, kind in enumerate(types) if kind == "sliding_attention"]
         _set_layers(fields, layers, count)
     elif "max_window_layers" in config:  # Qwen
@@ -138,35 +166,65 @@ def _set_layers(fields, layers, count):
         fields["window_layers"] = tuple(layers)
 
 
-def _add_rotary(fields, config, where):
+def _rope_parameters(family, config, where):
+    """The dict of rotary positions. Transformers 5 takes an older ``rope_scaling`` first."""
+    values = []
+    for key in ("rope_parameters", "rope_scaling"):
+        value = config.get(key) or {}
+        check(isinstance(value, dict), key, value, where)
+        values.append(value)
+    parameters, scaling = values
+    if "window_rotary_base" in family.free and scaling:
+        everywhere = parameters.get("full_attention") or {}
+        return {**parameters, "full_attention": {**everywhere, **scaling}}
+    return dict(scaling or parameters)
+
+
+def _add_rotary(family, fields, config, where):
     """Transformers 5 writes ``rope_parameters``, earlier ones ``rope_theta``, ``rope_scaling``."""
-    parameters = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    check(isinstance(parameters, dict), "rope_parameters", parameters, where)
-    parameters = dict(parameters)
+    parameters = _rope_parameters(family, config, where)
     local = None
     if "full_attention" in parameters:  # blocks with a window have their own
+        if "window_rotary_base" not in family.free:
+            raise ValueError(
+                f"{where} has rope_parameters={parameters!r}, of two kinds of blocks; only one "
+                "kind is supported."
+            )
         local = parameters.get("sliding_attention") or {}
         parameters = parameters["full_attention"]
         check(
             isinstance(local, dict) and isinstance(parameters, dict),
-            "rope_parameters", config["rope_parameters"], where,
+            "rope_parameters", config.get("rope_parameters"), where,
         )  # fmt: skip
         if local.get("rope_type", "default") != "default":
             raise ValueError(
                 f"{where} scales the positions of blocks with a window: {local}. Only those of the "
                 "other blocks may be scaled."
             )
-        parameters, local = dict(parameters), local.get("rope_theta")
+        parameters = dict(parameters)
+        local = local.get("rope_theta", config["rope_local_base_freq"])
     elif "rope_local_base_freq" in config:
         local = config["rope_local_base_freq"]
-    base = parameters.pop("rope_theta", None) or config.get("rope_theta") or 10000.0
+    base = parameters.pop("rope_theta", None)
+    base = base or config.get("rope_theta") or config.get("rotary_emb_base") or 10000.0
     for number in (base, 1.0 if local is None else local):
         check(_is_a(number, float) and number > 0, "rope_theta", number, where)
     fields["rotary_base"] = float(base)
     if local is not None:
         fields["window_rotary_base"] = float(local)
+    key = "rotary_pct" if "rotary_pct" in config else "partial_rotary_factor"
+    fraction = parameters.pop("partial_rotary_factor", config.get(key))
+    fraction = 1.0 if fraction is None else fraction
+    check(_is_a(fraction, float) and 0 < fraction <= 1, key, fraction, where)
+    if "rotary_fraction" in family.free:
+        fields["rotary_fraction"] = float(fraction)
+    elif fraction != 1:
+        raise ValueError(f"{where} has partial_rotary_factor={fraction!r}; only 1.0 is supported.")
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     if kind != "default":
+        length = config.get("original_max_position_embeddings")
+        if length is not None:  # beside the dict, it wins (Phi-3)
+            parameters["original_max_position_embeddings"] = length
         parameters.setdefault(
             "original_max_position_embeddings", config.get("max_position_embeddings")
         )
@@ -241,14 +299,17 @@ def their_config(
     fields = model.transformer_config.to_dict()
     back = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
     config = {"model_type": kind, "architectures": [family.heads[head][0]], **family.fixed}
+    config.update(family.written)
+    for name in ("output_bias", "ffn_bias"):
+        fields[name] = fields["use_bias"] if fields[name] is None else fields[name]
     for ours, theirs in family.fields.items():
-        config[theirs] = fields[ours]
+        config[theirs] = CONVERTED[theirs][1](fields) if theirs in CONVERTED else fields[ours]
     for key, other in family.same.items():
         config[key] = config[other]
     config[family.fields["activation"]] = back[fields["activation"]]
     config[family.fields["max_length"]] += _skip(family)
     if fields["positions"] == "rotary":
-        config.update(_their_rotary(fields))
+        config.update(_their_rotary(family, fields))
     if "window_layers" in family.free:
         layers = fields["window_layers"] or range(fields["num_layers"] if fields["window"] else 0)
         config["layer_types"] = [
@@ -256,6 +317,8 @@ def their_config(
             for i in range(fields["num_layers"])
         ]
         config["use_sliding_window"] = bool(layers)
+        if not layers:  # transformers wants a number there, if none but its own
+            del config[family.fields["window"]]
     for name in ("attn_pdrop", "embd_pdrop", "attention_probs_dropout_prob", "attention_dropout"):
         config[name] = fields["dropout"]
     if problem_type is not None:
@@ -283,9 +346,11 @@ def their_config(
     return config
 
 
-def _their_rotary(fields):
+def _their_rotary(family, fields):
     scaling = fields["rotary_scaling"] or {"rope_type": "default"}
     everywhere = {**scaling, "rope_theta": fields["rotary_base"]}
+    if "rotary_fraction" in family.free:
+        everywhere["partial_rotary_factor"] = fields["rotary_fraction"]
     if fields["window_rotary_base"] is None:
         return {"rope_parameters": everywhere}
     local = {"rope_type": "default", "rope_theta": fields["window_rotary_base"]}

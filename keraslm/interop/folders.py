@@ -9,6 +9,8 @@ from keraslm.interop.tokenizer_files import load_tokenizer
 
 def is_huggingface(folder):
     """Whether a folder holds a checkpoint of Hugging Face's, and not a bundle."""
+    if (folder / "adapter_config.json").is_file():
+        return True
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -24,9 +24,16 @@ from keraslm.interop.configs import (
 from keraslm.interop.families import FAMILIES
 from keraslm.interop.folders import POOLING_KEYS
 from keraslm.interop.generation_files import write_generation
+from keraslm.interop.tensors import (
+    check_no_adapter,
+    has_another_table,
+    plan_reads,
+    regrouped,
+    rows_of,
+)
 from keraslm.models.loading import build_with_values, weights_of
 
-IGNORED = ("position_ids", "rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
+LARGE = 100_000_000  # weights; less takes a second
 
 
 def load_huggingface(folder, *, head="auto", dtype=None, progress=None):
@@ -52,6 +59,7 @@ def load_huggingface(folder, *, head="auto", dtype=None, progress=None):
     """
     folder = Path(folder)
     where = folder / "config.json"
+    check_no_adapter(folder)
     config = read_json(where)
     family = family_of(config, where)
     fields = our_fields(family, config, where)
@@ -68,6 +76,8 @@ def load_huggingface(folder, *, head="auto", dtype=None, progress=None):
     builder = builder_of(family, head)
     if builder != "GPT":
         fields["head"] = head
+    elif fields["tied"] and has_another_table(family, checkpoint):
+        fields["tied"] = False  # as transformers does, whatever config.json says
     if head in ("classifier", "token_classifier"):
         fields["num_classes"] = len(labels_of(config, where))
     if builder == "GPTEncoder" and head == "classifier":
@@ -87,77 +97,12 @@ def load_huggingface(folder, *, head="auto", dtype=None, progress=None):
             raise ValueError(f"{where} describes no model: {error}") from error
 
     def plan(model):
-        reads = _plan(model, family, head, checkpoint, folder)
+        reads = plan_reads(model, family, head, checkpoint, folder)
         return _shown(reads, model.count_params(), folder.name, progress)
 
     model = build_with_values(make, plan)
     model.huggingface_family = config["model_type"], head  # for saving it as what it was
     return model
-
-
-# === Tensors ===
-
-
-def rows_of(model, family, head, prefix):
-    """The table with every block spelled out: pairs of a list of our paths and a `Row`."""
-    trunk = [row._replace(theirs=prefix + row.theirs) for row in family.rows]
-    heads = [
-        row._replace(theirs=row.theirs.replace("{prefix}", prefix)) for row in family.heads[head][1]
-    ]
-    found = []
-    for row in (*trunk, *heads):
-        if row.ours == "head/kernel" and model.transformer_config.tied:
-            continue
-        blocks = range(model.transformer_config.num_layers) if "{i}" in row.ours else (0,)
-        for i in blocks:
-            ours = row.ours.replace("{i}", str(i)).split(" + ")
-            found.append((ours, row._replace(theirs=row.theirs.replace("{i}", str(i)))))
-    return found
-
-
-def _plan(model, family, head, checkpoint, folder):
-    """How each weight is read from the checkpoint: ``{our path: function}``."""
-    names, weights = checkpoint.names(), weights_of(model)
-    prefix = family.prefix if any(n.startswith(family.prefix) for n in names) else ""
-    by_name = {
-        _renamed(row.theirs, names): (ours, row)
-        for ours, row in rows_of(model, family, head, prefix)
-    }
-    missing = sorted(set(by_name) - names)
-    if missing:
-        raise ValueError(
-            f"{folder} lacks {len(missing)} tensors that the model needs, such as {missing[0]!r}."
-        )
-    blocks = [name.split("{i}")[0] for name in (row.theirs for row in family.rows) if "{i}" in name]
-    extra = sorted(
-        name
-        for name in names - set(by_name)
-        if name.startswith(tuple(prefix + block for block in blocks)) and not name.endswith(IGNORED)
-    )
-    if extra:
-        raise ValueError(
-            f"{folder} has {len(extra)} tensors that the model does not have, such as "
-            f"{extra[0]!r}. config.json does not fit the weights."
-        )
-    reads = {}
-    for name, (ours, row) in by_name.items():
-        if not weights.keys() >= set(ours):
-            raise ValueError(
-                f"{folder} has the tensor {name!r}, for which the model has no weight {ours[0]!r}. "
-                "config.json does not fit the weights."
-            )
-        shapes = [tuple(weights[path].shape) for path in ours]
-        if checkpoint.shape(name) != _their_shape(shapes, row):
-            raise ValueError(
-                f"{folder}: the tensor {name!r} has shape {checkpoint.shape(name)}; the model's "
-                f"{ours[0]!r} is {shapes[0]}. config.json does not fit the weights."
-            )
-        for part, path in enumerate(ours):
-            reads[path] = functools.partial(_part, checkpoint, name, row, part, len(ours))
-    return reads
-
-
-LARGE = 100_000_000  # weights; less takes a second
 
 
 def _shown(reads, total, name, progress):
@@ -177,30 +122,6 @@ def _shown(reads, total, name, progress):
         return value
 
     return {path: functools.partial(shown, read) for path, read in reads.items()}
-
-
-def _their_shape(shapes, row):
-    """Shape of the tensor that holds weights of these shapes."""
-    shape = list(reversed(shapes[0]) if row.turned else shapes[0])
-    shape[-1] *= len(shapes)
-    shape[0] += row.skip
-    return tuple(shape)
-
-
-def _part(checkpoint, name, row, part, parts):
-    """One of the weights that stand side by side in a tensor."""
-    tensor = checkpoint.read(name)[row.skip :]
-    tensor = np.split(tensor, parts, axis=-1)[part] if parts > 1 else tensor
-    tensor = tensor.T if row.turned else tensor
-    return tensor + row.plus if row.plus else tensor
-
-
-def _renamed(name, names):
-    """The name as old checkpoints spell it: ``LayerNorm.gamma`` and ``beta``."""
-    old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
-        "LayerNorm.bias", "LayerNorm.beta"
-    )
-    return old if name not in names and old in names else name
 
 
 # === Saving ===
@@ -244,16 +165,17 @@ def save_huggingface(
     if kind not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}; received {kind!r}.")
     family = FAMILIES[kind]
-    if not _fits(model, family):
+    if not _fits(model, kind):
         raise ValueError(f"family={kind!r} does not have the shape of this model.")
     is_bare = head in (None, "pooled")
     prefix = "" if is_bare else family.prefix
-    weights = weights_of(model)
+    weights, heads = weights_of(model), model.transformer_config.num_heads
     tensors = {}
     for ours, row in rows_of(model, family, head, prefix):
         parts = [np.asarray(weights[path].numpy(), "float32") for path in ours]
-        parts = [part.T if row.turned else part for part in parts]
         value = np.concatenate(parts, axis=-1) - row.plus
+        value = regrouped(value, len(parts), heads) if row.by_head else value
+        value = value.T if row.turned else value
         value = np.concatenate([np.zeros((row.skip, *value.shape[1:]), "float32"), value])
         tensors[row.theirs] = np.ascontiguousarray(value)
     with replaced_folder(folder) as new:
@@ -318,7 +240,7 @@ def _check_target(folder):
 
 def _family_for(model):
     """The first family that has the model's shape."""
-    kind = next((kind for kind, family in FAMILIES.items() if _fits(model, family)), None)
+    kind = next((kind for kind in FAMILIES if _fits(model, kind)), None)
     if kind is None:
         raise ValueError(
             f"No family of Hugging Face's has this shape: {', '.join(FAMILIES)} were tried. Its "
@@ -327,17 +249,18 @@ def _family_for(model):
     return kind
 
 
-def _fits(model, family):
-    head = getattr(model, "head", "lm")
-    if builder_of(family, head) != type(model).__name__ or head not in family.heads:
+def _fits(model, kind):
+    """Whether a family has the model's shape: what it would write of it reads as the same."""
+    family, head = FAMILIES[kind], getattr(model, "head", "lm")
+    if head not in family.heads or builder_of(family, head) != type(model).__name__:
         return False
     has_pooler = any(path.startswith("pooler/") for path in weights_of(model))
     if has_pooler and any(getattr(model, k) != value for k, value in family.options.items()):
         return False
     fields = model.transformer_config.to_dict()
-    own = {name: fields[name] for name in family.fields if name not in family.constants}
-    try:  # what the family makes of the fields that it has
-        there = getattr(models, family.builder).make_config(**own, **family.constants).to_dict()
+    try:
+        there = our_fields(family, their_config(model, kind, head), kind)
+        there = type(model).make_config(**there).to_dict()
     except ValueError:
         return False
     fixed = set(fields) - {"initializer_range", "kernel_regularizer"} - family.free

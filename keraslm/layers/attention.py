@@ -7,7 +7,15 @@ import keras
 from keras import ops
 
 from keraslm.layers import masks
-from keraslm.layers.common import above_zero, dense, flag, not_negative, positive, register
+from keraslm.layers.common import (
+    above_zero,
+    dense,
+    flag,
+    not_negative,
+    portion,
+    positive,
+    register,
+)
 from keraslm.layers.options import REQUIRED, Initializers, Shape, TakesOptions, documented, option
 from keraslm.layers.positions import RotaryEmbedding, checked_scaling
 
@@ -53,6 +61,23 @@ class AttentionShape(Shape):
         None, flag,
         "Whether the projections to query, key and value have a bias; default ``use_bias``.",
     )  # fmt: skip
+    output_bias: bool | None = option(
+        None, flag, "Whether the output projection has a bias; default ``use_bias``.", later=True
+    )
+    rotary_fraction: float = option(
+        1.0, portion,
+        "Share of each head's features, the first ones, that rotary positions turn (GPT-NeoX).",
+        later=True,
+    )  # fmt: skip
+    attention_scale: float | None = option(
+        None, above_zero,
+        "Factor of the products of queries and keys; default ``head_dim ** -0.5``.", later=True,
+    )  # fmt: skip
+    attention_softcap: float | None = option(
+        None, above_zero,
+        "Scores are kept between minus and plus this by a tanh (Gemma 2); default: they are not.",
+        later=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,6 +94,10 @@ class AttentionShape(Shape):
         for name, value in derived.items():
             if getattr(self, name) is None:
                 self._set(name, value)
+        if self.output_bias == self.use_bias:
+            self._set("output_bias", None)
+        if self.attention_scale == (self.head_dim or 1) ** -0.5:
+            self._set("attention_scale", None)
         if self.num_heads % (self.num_kv_heads or 1):
             raise ValueError(
                 f"num_kv_heads must divide num_heads; received num_heads={self.num_heads}, "
@@ -139,14 +168,16 @@ class MultiHeadAttention(TakesOptions, keras.layers.Layer):
         self.query = dense(units, self, "query", first, self.qkv_bias)
         self.key = dense(kv_units, self, "key", first, self.qkv_bias)
         self.value = dense(kv_units, self, "value", first, self.qkv_bias)
-        self.output_projection = dense(self.d_model, self, "output", last, self.use_bias)
+        output_bias = self.use_bias if self.output_bias is None else self.output_bias
+        self.output_projection = dense(self.d_model, self, "output", last, output_bias)
         self.query_norm = self._norm("query_norm") if self.qk_norm else None
         self.key_norm = self._norm("key_norm") if self.qk_norm else None
         self.rotary = None
         if self.rotary_base is not None:
             self.rotary = RotaryEmbedding(
-                self.rotary_base, self.rotary_scaling, dtype=self.dtype_policy, name="rotary"
-            )
+                self.rotary_base, self.rotary_scaling, self.rotary_fraction,
+                dtype=self.dtype_policy, name="rotary",
+            )  # fmt: skip
         self.score_dropout = keras.layers.Dropout(
             self.dropout, dtype=self.dtype_policy, name="score_dropout"
         )
@@ -202,7 +233,10 @@ class MultiHeadAttention(TakesOptions, keras.layers.Layer):
                 values = ops.slice_update(cache[1], at, ops.cast(values, cache[1].dtype))
                 cache = (keys, values)  # (B, K, S, D) each
 
-        scores = self._scores(queries * (self.head_dim**-0.5), keys)  # (B, H, T, S)
+        scale = self.head_dim**-0.5 if self.attention_scale is None else self.attention_scale
+        scores = self._scores(queries * scale, keys)  # (B, H, T, S)
+        if self.attention_softcap is not None:
+            scores = self.attention_softcap * ops.tanh(scores / self.attention_softcap)
         penalty = self._penalty(queries, keys, attention_mask, start if cache is not None else None)
         if penalty is not None:
             scores = scores - penalty

@@ -76,7 +76,7 @@ def rate(name, value):
     return _number(name, value, lambda x: 0 <= x < 1, "in [0, 1)")
 
 
-def fraction(name, value):
+def portion(name, value):
     """A number in (0, 1]."""
     return _number(name, value, lambda x: 0 < x <= 1, "in (0, 1]")
 

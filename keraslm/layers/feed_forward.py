@@ -32,6 +32,15 @@ class FeedForwardShape(Shape):
         'Whether a second projection multiplies the activation: ``"silu"`` becomes SwiGLU, '
         '``"gelu"`` GeGLU.',
     )  # fmt: skip
+    ffn_bias: bool | None = option(
+        None, flag, "Whether the feed-forward network has biases; default ``use_bias``.",
+        later=True,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ffn_bias == self.use_bias:
+            self._set("ffn_bias", None)
 
 
 @documented
@@ -78,9 +87,10 @@ class FeedForward(TakesOptions, keras.layers.Layer):
         )  # fmt: skip
         first = self.kernel_initializer
         last = self.output_initializer or first
-        self.up = dense(self.ffn_dim, self, "up", first, self.use_bias)
-        self.gate = dense(self.ffn_dim, self, "gate", first, self.use_bias) if self.gated else None
-        self.down = dense(self.d_model, self, "down", last, self.use_bias)
+        bias = self.use_bias if self.ffn_bias is None else self.ffn_bias
+        self.up = dense(self.ffn_dim, self, "up", first, bias)
+        self.gate = dense(self.ffn_dim, self, "gate", first, bias) if self.gated else None
+        self.down = dense(self.d_model, self, "down", last, bias)
         self.output_dropout = keras.layers.Dropout(
             self.dropout, dtype=self.dtype_policy, name="output_dropout"
         )

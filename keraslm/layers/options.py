@@ -198,17 +198,49 @@ class TakesOptions:
 def _signature(cls: type[TakesOptions]) -> inspect.Signature:
     """The signature of ``__init__`` with every option spelled out."""
     own = inspect.signature(cls.__init__).parameters
-    fields = {field.name: field for field in dataclasses.fields(cls.options_class)}
-
-    def parameter(name: str, kind: Any) -> inspect.Parameter:
-        default, annotation = fields[name].default, fields[name].type
-        default = inspect.Parameter.empty if default is REQUIRED else default
-        return inspect.Parameter(name, kind, default=default, annotation=annotation)
-
-    by_place = [parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in cls._by_place]
-    by_name = [parameter(n, inspect.Parameter.KEYWORD_ONLY) for n in fields if n not in own]
     rest = own["fields"].replace(name="kwargs", annotation=Any)
-    return inspect.Signature([own["self"], *by_place, *by_name, own["options"], rest])
+    options = _parameters(cls.options_class, cls._by_place)
+    return inspect.Signature([own["self"], *options, own["options"], rest])
+
+
+def _parameters(kind: type[Options], by_place: tuple[str, ...]) -> list[inspect.Parameter]:
+    """Every option as a parameter; those that may be given by place come first."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    found = []
+    for name in (*by_place, *(name for name in fields if name not in by_place)):
+        place = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        found.append(
+            inspect.Parameter(
+                name,
+                place if name in by_place else inspect.Parameter.KEYWORD_ONLY,
+                default=_missing_as(inspect.Parameter.empty, fields[name].default),
+                annotation=fields[name].type,
+            )
+        )
+    return found
+
+
+def _missing_as(value: Any, default: Any) -> Any:
+    return value if default is REQUIRED else default
+
+
+def also_by_place(*names: str) -> Callable[[type[AnyOptions]], type[AnyOptions]]:
+    """Class decorator: these options may be given without their names, too, in this order."""
+
+    def decorate(cls: type[AnyOptions]) -> type[AnyOptions]:
+        by_name = cls.__init__
+
+        def init(self: Any, *args: Any, **fields: Any) -> None:
+            if len(args) > len(names):
+                raise TypeError(f"{cls.__name__} takes {len(names)} arguments by place.")
+            by_name(self, **dict(zip(names, args, strict=False)), **fields)
+
+        own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        init.__signature__ = inspect.Signature([own, *_parameters(cls, names)])  # type: ignore[attr-defined]
+        cls.__init__ = init  # type: ignore[assignment]
+        return cls
+
+    return decorate
 
 
 def _with_arguments(
@@ -221,7 +253,7 @@ def _with_arguments(
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for name in (*first, *(name for name in fields if name not in first)):
         field = fields[name]
-        default = field.default if field.default is not REQUIRED else None
+        default = _missing_as(None, field.default)
         shown = "" if default is None else f" Default ``{default!r}``."
         text = f"{field.name}: {field.metadata['meaning']}{shown}"
         lines.append(

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keraslm.layers.common import above_zero, fresh, one_of, positive, register
+from keraslm.layers.common import above_zero, fresh, one_of, portion, positive, register
 
 
 def sinusoidal_table(max_length, d_model):
@@ -114,6 +114,7 @@ class RotaryEmbedding(keras.layers.Layer):
             2023) with ``factor``, ``original_max_position_embeddings`` and, if wanted,
             ``beta_fast``, ``beta_slow``, ``truncate``, ``attention_factor``, or ``mscale`` and
             ``mscale_all_dim`` together.
+        fraction: share of the features, the first ones, that are turned (GPT-NeoX).
 
     Call arguments:
         x: float ``(batch, heads, seq, head_dim)``, ``head_dim`` even.
@@ -123,20 +124,20 @@ class RotaryEmbedding(keras.layers.Layer):
         like ``x``.
     """
 
-    def __init__(self, base=10000.0, scaling=None, **kwargs):
+    def __init__(self, base=10000.0, scaling=None, fraction=1.0, **kwargs):
         super().__init__(**kwargs)
         self.base = above_zero("base", base)
         self.scaling = scaling
+        self.fraction = portion("fraction", fraction)
         rotary_rates(base, 8, scaling)  # raises if the scaling is not one
         self.supports_masking = True
         self.built = True
 
     def call(self, x, positions=None):
-        _check_even(x.shape)
-        half = x.shape[-1] // 2
+        width = self._width(x.shape)
         if positions is None:
             positions = ops.expand_dims(ops.arange(ops.shape(x)[-2], dtype="int32"), 0)
-        rates, factor = rotary_rates(self.base, 2 * half, self.scaling)
+        rates, factor = rotary_rates(self.base, width, self.scaling)
         # Angles in float32 whatever the policy: bfloat16 has 8 bits for the position.
         angles = ops.expand_dims(ops.cast(positions, "float32"), -1) * rates  # (B, T, D/2)
         angles = ops.expand_dims(angles, 1)  # (B, 1, T, D/2)
@@ -144,15 +145,32 @@ class RotaryEmbedding(keras.layers.Layer):
         if factor != 1.0:
             cos, sin = cos * factor, sin * factor
         cos, sin = ops.cast(cos, x.dtype), ops.cast(sin, x.dtype)
-        first, second = ops.split(x, 2, axis=-1)  # (B, H, T, D/2) each
-        return ops.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+        first, second, *rest = self._parts(x, width)  # (B, H, T, D/2), …, those that stay
+        turned = [first * cos - second * sin, second * cos + first * sin]
+        return ops.concatenate([*turned, *rest], axis=-1)
+
+    def _width(self, shape):
+        """How many features are turned."""
+        width = int(shape[-1] * self.fraction)
+        if width % 2:
+            raise ValueError(f"head_dim must be even for rotary positions; received {width}.")
+        return width
+
+    @staticmethod
+    def _parts(x, width):
+        if width == x.shape[-1]:
+            return ops.split(x, 2, axis=-1)
+        return ops.split(x, [width // 2, width], axis=-1)
 
     def compute_output_spec(self, x, positions=None):
-        _check_even(x.shape)
+        self._width(x.shape)
         return keras.KerasTensor(x.shape, dtype=x.dtype)
 
     def get_config(self):
-        return {**super().get_config(), "base": self.base, "scaling": self.scaling}
+        config = {**super().get_config(), "base": self.base, "scaling": self.scaling}
+        if self.fraction != 1.0:  # earlier versions do not know it
+            config["fraction"] = self.fraction
+        return config
 
 
 def checked_scaling(name, value):
@@ -235,8 +253,3 @@ def _sharpness(scaling):
 
 
 SCALINGS = {"linear": _linear, "llama3": _llama3, "yarn": _yarn}
-
-
-def _check_even(shape):
-    if shape[-1] % 2:
-        raise ValueError(f"head_dim must be even for rotary positions; received {shape[-1]}.")

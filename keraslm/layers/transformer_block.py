@@ -40,11 +40,19 @@ class BlockShape(FeedForwardShape, AttentionShape):
         "layer", one_of(*NORMS), 'Kind of the norms: ``"layer"`` or ``"rms"``.'
     )  # fmt: skip
     norm_epsilon: float = option(1e-5, not_negative, "Epsilon of all norms.")
+    parallel_residual: bool = option(
+        False, flag,
+        "With ``norm_first``, attention and feed-forward both read the block's input, and both are "
+        "added to it (GPT-NeoX).",
+        later=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.post_norm and not self.norm_first:
             raise ValueError("post_norm needs norm_first=True and cross_attention=False.")
+        if self.parallel_residual and not self.norm_first:
+            raise ValueError("parallel_residual needs norm_first=True and cross_attention=False.")
 
 
 @documented
@@ -61,8 +69,9 @@ class BlockOptions(Initializers, BlockShape):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.post_norm and self.cross_attention:
-            raise ValueError("post_norm needs norm_first=True and cross_attention=False.")
+        for name in ("post_norm", "parallel_residual"):
+            if getattr(self, name) and self.cross_attention:
+                raise ValueError(f"{name} needs norm_first=True and cross_attention=False.")
 
     def attention(self, **changes: Any) -> AttentionOptions:
         """Options of its attention."""
@@ -209,10 +218,13 @@ class TransformerBlock(TakesOptions, keras.layers.Layer):
             return self.residual_dropout(y, training=training)
 
         self._check_encoder_output(encoder_output, memory)
-        x = self._residual(x, attend, self.attention_norm)
-        if self.cross_attention:
-            x = self._residual(x, attend_to_encoder, self.cross_norm)
-        x = self._residual(x, feed, self.feed_forward_norm)
+        if self.parallel_residual:
+            x = x + attend(self.attention_norm(x)) + feed(self.feed_forward_norm(x))
+        else:
+            x = self._residual(x, attend, self.attention_norm)
+            if self.cross_attention:
+                x = self._residual(x, attend_to_encoder, self.cross_norm)
+            x = self._residual(x, feed, self.feed_forward_norm)
         if cache is None:
             return x
         return x, (*state["new"], *(memory or ()))

@@ -4,7 +4,13 @@ import dataclasses
 from typing import Any
 
 from keraslm.layers.common import above_zero, count, flag, not_negative, one_of, positive
-from keraslm.layers.options import REQUIRED, documented, option, regularizer_data
+from keraslm.layers.options import (
+    REQUIRED,
+    also_by_place,
+    documented,
+    option,
+    regularizer_data,
+)
 from keraslm.layers.transformer_block import BlockOptions, BlockShape
 
 
@@ -15,7 +21,18 @@ def block_numbers(name: str, value: Any) -> tuple[int, ...]:
     return tuple(count(name, number) for number in value)
 
 
+# Arguments by place were possible in version 0.1: what it had, in its order.
+BY_PLACE = (
+    "vocab_size", "num_layers", "d_model", "num_heads", "ffn_dim", "max_length", "dropout",
+    "num_kv_heads", "head_dim", "norm", "norm_first", "norm_epsilon", "activation", "gated",
+    "positions", "rotary_base", "embedding_scale", "embedding_norm", "token_types", "causal",
+    "tied", "use_bias", "qkv_bias", "qk_norm", "window", "window_layers", "window_rotary_base",
+    "post_norm", "rotary_scaling", "initializer_range", "kernel_regularizer",
+)  # fmt: skip
+
+
 @documented
+@also_by_place(*BY_PLACE)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TransformerConfig(BlockShape):
     """The architecture of a transformer.
@@ -57,6 +74,11 @@ class TransformerConfig(BlockShape):
         "``rotary_base`` of the blocks with a window, which have no ``rotary_scaling`` then "
         "(Gemma 3); default the same as elsewhere.",
     )  # fmt: skip
+    logits_softcap: float | None = option(
+        None, above_zero,
+        "Logits are kept between minus and plus this by a tanh (Gemma 2); default: they are not.",
+        later=True,
+    )  # fmt: skip
     initializer_range: float = option(0.02, not_negative, "Spread of the normal initializers.")
     kernel_regularizer: Any = option(
         None, regularizer_data, 'Regularizer of all projections, such as ``"l2"``, kept as data.'
@@ -72,6 +94,21 @@ class TransformerConfig(BlockShape):
                 f"received {self.window_layers}."
             )
 
+    def attention(self, block: int) -> dict[str, Any]:
+        """What attention is like in a block, by its number, where blocks differ."""
+        has_window = self.window is not None and block in (self.window_layers or (block,))
+        base: float | None = self.rotary_base
+        scaling = self.rotary_scaling
+        if has_window and self.window_rotary_base is not None:
+            base, scaling = self.window_rotary_base, None
+        if self.positions != "rotary":
+            base, scaling = None, None
+        return {
+            "window": self.window if has_window else None,
+            "rotary_base": base,
+            "rotary_scaling": scaling,
+        }
+
     def block(self, number: int, **initializers: Any) -> BlockOptions:
         """Options of a block, by its number.
 
@@ -79,14 +116,4 @@ class TransformerConfig(BlockShape):
             number: of the block, from 0.
             initializers: the options that a config does not have.
         """
-        has_window = self.window is not None and number in (self.window_layers or (number,))
-        base: float | None = self.rotary_base
-        scaling = self.rotary_scaling
-        if has_window and self.window_rotary_base is not None:
-            base, scaling = self.window_rotary_base, None
-        if self.positions != "rotary":
-            base, scaling = None, None
-        return self.part(
-            BlockOptions, window=self.window if has_window else None, rotary_base=base,
-            rotary_scaling=scaling, **initializers,
-        )  # fmt: skip
+        return self.part(BlockOptions, **self.attention(number), **initializers)

@@ -100,7 +100,8 @@ class Trunk:
     def logits(self, hidden):
         """float32 ``(batch, seq, vocab_size)`` of hidden states, by the tied table or the head."""
         y = self.embed(hidden, reverse=True) if self.head is None else self.head(hidden)
-        return self.to_float(y)
+        y, cap = self.to_float(y), self.config.logits_softcap
+        return y if cap is None else cap * keras.ops.tanh(y / cap)
 
     def __call__(
         self,

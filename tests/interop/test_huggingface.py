@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keraslm
-from keraslm.interop import FAMILIES, families, load_huggingface, save_huggingface
+from keraslm.interop import FAMILIES, decoders, load_huggingface, save_huggingface
 from keraslm.models import BERT, GPT
 from keraslm.tokenizers import Tokenizer
 
@@ -28,6 +28,7 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 16, "rope_theta": 1e4}  # fmt: skip
 LLAMA = dict(positions="rotary", norm="rms", gated=True, activation="silu", use_bias=False)
+EAGER = {"attn_implementation": "eager"}  # the other implementations leave soft caps out
 MIXED = ["sliding_attention", "full_attention"]
 CASES = [
     ("gpt2", "GPT2LMHeadModel", {}),
@@ -55,6 +56,77 @@ CASES = [
         {**GROUPED, "query_pre_attn_scalar": 8, "sliding_window": 4, "layer_types": MIXED},
     ),
     ("starcoder2", "Starcoder2ForCausalLM", {"num_key_value_heads": 2, "sliding_window": 6}),
+    ("starcoder2", "Starcoder2ForCausalLM", {"num_key_value_heads": 2, "use_bias": False}),
+    ("gpt2", "GPT2LMHeadModel", {"scale_attn_weights": False}),
+    ("gpt2", "GPT2LMHeadModel", {"activation_function": "gelu_fast"}),
+    ("llama", "LlamaForCausalLM", {**GROUPED, "attention_bias": True}),
+    ("llama", "LlamaForCausalLM", {"mlp_bias": True}),
+    ("llama", "LlamaForCausalLM", {"attention_bias": True, "mlp_bias": True}),
+    ("qwen3", "Qwen3ForCausalLM", {**GROUPED, "attention_bias": True}),
+    (
+        "gemma3_text",
+        "Gemma3ForCausalLM",
+        {**GROUPED, "attention_bias": True, "layer_types": MIXED, "sliding_window": 4},
+    ),
+    ("gemma3_text", "Gemma3ForCausalLM", {**GROUPED, "layer_types": ["full_attention"] * 2}),
+    (
+        "gemma3_text",
+        "Gemma3ForCausalLM",
+        {**GROUPED, "layer_types": ["sliding_attention"] * 2, "sliding_window": 4},
+    ),
+    (
+        "gemma3_text",
+        "Gemma3ForCausalLM",
+        {
+            **GROUPED,
+            **EAGER,
+            "final_logit_softcapping": 3.0,
+            "layer_types": MIXED,
+            "sliding_window": 4,
+        },
+    ),
+    (
+        "gemma2",
+        "Gemma2ForCausalLM",
+        {**GROUPED, **EAGER, "query_pre_attn_scalar": 30, "sliding_window": 4},
+    ),
+    (
+        "gemma2",
+        "Gemma2ForCausalLM",
+        {**GROUPED, **EAGER, "attn_logit_softcapping": 1.0, "final_logit_softcapping": None},
+    ),
+    ("phi3", "Phi3ForCausalLM", {"num_key_value_heads": 2, "pad_token_id": 0, "sliding_window": 6}),
+    (
+        "phi3",
+        "Phi3ForCausalLM",
+        {
+            "pad_token_id": 0,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 500.0,
+                "partial_rotary_factor": 0.5,
+            },
+        },
+    ),
+    ("gpt_neox", "GPTNeoXForCausalLM", {}),
+    (
+        "gpt_neox",
+        "GPTNeoXForCausalLM",
+        {"use_parallel_residual": False, "attention_bias": False, "hidden_act": "gelu_fast"},
+    ),
+    (
+        "gpt_neox",
+        "GPTNeoXForCausalLM",
+        {
+            "tie_word_embeddings": True,
+            "rope_parameters": {
+                "rope_type": "linear",
+                "factor": 2.0,
+                "rope_theta": 1e3,
+                "partial_rotary_factor": 0.5,
+            },
+        },
+    ),
     ("bert", "BertForMaskedLM", {}),
     ("bert", "BertModel", {}),
     ("bert", "BertForSequenceClassification", {"num_labels": 3}),
@@ -279,6 +351,212 @@ def test_what_would_be_computed_wrongly_is_refused(make, family, changes, messag
         keraslm.from_pretrained(folder)
 
 
+# === What transformers computes otherwise ===
+
+
+GEMMA = ("Gemma3ForCausalLM", {**GROUPED, "layer_types": MIXED, "sliding_window": 4})
+NEOX = ("GPTNeoXForCausalLM", {})
+QWEN = ("Qwen2ForCausalLM", {"num_key_value_heads": 2})
+LINEAR = {"rope_type": "linear", "factor": 2.0}
+# model_type, its class, changes of a saved config.json, part of the refusal; None: equal logits
+FIELDS = [
+    ("gpt2", "GPT2LMHeadModel", {}, {"scale_attn_weights": False}, None),
+    ("gpt2", "GPT2LMHeadModel", {}, {"reorder_and_upcast_attn": True}, None),
+    ("gpt2", "GPT2LMHeadModel", {}, {"scale_attn_by_inverse_layer_idx": True}, "inverse_layer_idx"),
+    ("gpt2", "GPT2LMHeadModel", {}, {"add_cross_attention": True}, "add_cross_attention=True"),
+    ("gpt2", "GPT2LMHeadModel", {}, {"layer_norm_epsilon": 0.1}, None),
+    ("gpt2", "GPT2LMHeadModel", {}, {"activation_function": "relu"}, None),
+    ("gpt2", "GPT2LMHeadModel", {}, {"activation_function": "quick_gelu"}, "'quick_gelu'"),
+    ("gpt2", "GPT2LMHeadModel", {}, {"architectures": ["GPT2ForSequenceClassification"]},
+     "architecture 'GPT2ForSequenceClassification'"),
+    ("bert", "BertForMaskedLM", {}, {"is_decoder": True}, "is_decoder=True"),
+    ("bert", "BertForMaskedLM", {}, {"hidden_act": "gelu_new"}, None),
+    ("bert", "BertForMaskedLM", {}, {"layer_norm_eps": 0.1}, None),
+    ("bert", "BertForMaskedLM", {}, {"chunk_size_feed_forward": 5}, None),
+    ("roberta", "RobertaForMaskedLM", {"type_vocab_size": 1}, {"is_decoder": True}, "is_decoder"),
+    ("roberta", "RobertaForMaskedLM", {"type_vocab_size": 1}, {"pad_token_id": 3}, "pad_token_id"),
+    ("xlm-roberta", "XLMRobertaForMaskedLM", {"type_vocab_size": 1}, {"hidden_act": "relu"},
+     "hidden_act='relu'"),
+    ("distilbert", "DistilBertForMaskedLM", {}, {"sinusoidal_pos_embds": True}, None),
+    ("distilbert", "DistilBertForMaskedLM", {}, {"activation": "relu"}, None),
+    ("llama", "LlamaForCausalLM", {}, {"is_causal": False}, "is_causal=False; only True"),
+    ("llama", "LlamaForCausalLM", {}, {"attention_bias": True}, "_proj.bias'"),
+    ("llama", "LlamaForCausalLM", {"mlp_bias": True}, {"mlp_bias": False}, "_proj.bias"),
+    ("llama", "LlamaForCausalLM", {}, {"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5"),
+    ("llama", "LlamaForCausalLM", {}, {"rope_parameters": {"partial_rotary_factor": 0.5}},
+     "partial_rotary_factor=0.5"),
+    ("llama", "LlamaForCausalLM", {}, {"rope_scaling": LINEAR}, None),
+    ("llama", "LlamaForCausalLM", {"rope_parameters": {"rope_type": "default", "rope_theta": 50.0}},
+     {"rope_scaling": LINEAR}, None),
+    ("llama", "LlamaForCausalLM", {}, {"rope_theta": 70.0, "rope_parameters": None}, None),
+    ("llama", "LlamaForCausalLM", {}, {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}},
+     "rope_type must be one of .*received 'dynamic'"),
+    ("llama", "LlamaForCausalLM", {}, {"rope_parameters": {"full_attention": LINEAR}}, "two kinds"),
+    ("llama", "LlamaForCausalLM", {}, {"rms_norm_eps": 0.1}, None),
+    ("llama", "LlamaForCausalLM", {}, {"pretraining_tp": 2}, None),
+    ("llama", "LlamaForCausalLM", {}, {"hidden_act": "gelu"}, None),
+    ("llama", "LlamaForCausalLM", {}, {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+     "quantization_config="),
+    ("llama", "LlamaForCausalLM", {}, {"auto_map": {"AutoModelForCausalLM": "modeling_x.X"},
+                                       "architectures": ["XForCausalLM"]}, "'XForCausalLM'"),
+    ("mistral", "MistralForCausalLM", GROUPED, {"sliding_window": 3}, None),
+    ("mistral", "MistralForCausalLM", GROUPED, {"sliding_window": None}, None),
+    ("mistral", "MistralForCausalLM", GROUPED, {"sliding_window": 0}, "sliding_window=0"),
+    ("mistral", "MistralForCausalLM", GROUPED, {"attention_bias": True}, "attention_bias=True"),
+    ("mistral", "MistralForCausalLM", GROUPED, {"is_causal": False}, "is_causal=False"),
+    ("qwen2", *QWEN, {"use_sliding_window": True, "sliding_window": 3, "layer_types": None,
+                      "max_window_layers": 1}, None),
+    ("qwen2", *QWEN, {"use_sliding_window": True, "sliding_window": 3, "layer_types": MIXED}, None),
+    ("qwen2", *QWEN, {"layer_types": ["chunked_attention", "full_attention"],
+                      "use_sliding_window": True}, "layer_types="),
+    ("qwen3", "Qwen3ForCausalLM", GROUPED, {"attention_bias": True}, "_proj.bias'"),
+    ("gemma3_text", *GEMMA, {"query_pre_attn_scalar": 3}, None),
+    ("gemma3_text", *GEMMA, {"final_logit_softcapping": 2.0}, None),
+    ("gemma3_text", *GEMMA, {"attn_logit_softcapping": 2.0}, "attn_logit_softcapping=2.0"),
+    ("gemma3_text", *GEMMA, {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
+    ("gemma3_text", *GEMMA, {"hidden_activation": "silu"}, None),
+    ("gemma3_text", *GEMMA, {"rope_scaling": LINEAR}, None),
+    ("gemma3_text", *GEMMA, {"rope_parameters": None, "rope_theta": 90.0,
+                             "rope_local_base_freq": 30.0}, None),
+    ("gemma3_text", *GEMMA, {"rope_parameters": {"full_attention": {"rope_theta": 5e5}}}, None),
+    ("gemma3_text", *GEMMA, {"sliding_window": 2}, None),
+    ("gemma3_text", *GEMMA, {"layer_types": ["full_attention"] * 2}, None),
+    ("starcoder2", "Starcoder2ForCausalLM", QWEN[1], {"use_bias": False}, "bias'"),
+    ("starcoder2", "Starcoder2ForCausalLM", QWEN[1], {"sliding_window": 3}, None),
+    ("gpt_neox", *NEOX, {"use_parallel_residual": False}, None),
+    ("gpt_neox", *NEOX, {"rope_parameters": None, "rotary_pct": 0.5, "rotary_emb_base": 70}, None),
+    ("gpt_neox", *NEOX, {"attention_bias": False}, "bias'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "architecture", "options", "changes", "message"), FIELDS)
+def test_every_field_of_a_config_is_computed_or_refused(
+    torch, kind, architecture, options, changes, message, tmp_path
+):
+    pad = {"pad_token_id": 1} if "roberta" in kind else {}
+    model = theirs(torch, kind, architecture, {**options, **pad})
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
+    if message:
+        with pytest.raises(ValueError, match=message) as error:
+            load_huggingface(tmp_path)
+        assert str(tmp_path) in str(error.value)
+        return
+    model = type(model).from_pretrained(tmp_path).eval()
+    ids, mask = batch()
+    found = load_huggingface(tmp_path)({"token_ids": ids, "padding_mask": mask}, training=False)
+    wanted = answers(torch, model, ids, mask)
+    assert np.abs(np.asarray(found) - wanted)[mask].max() < 2e-4
+    if len(config) and changes.keys() - {"chunk_size_feed_forward", "reorder_and_upcast_attn",
+                                         "sinusoidal_pos_embds", "pretraining_tp"}:  # fmt: skip
+        first = answers(torch, theirs(torch, kind, architecture, {**options, **pad}), ids, mask)
+        same = "rope_parameters" in changes or changes.get("sliding_window", 0) is None
+        assert same or np.abs(first - wanted)[mask].max() > 1e-4, "the change changes nothing"
+
+
+def rename(folder, change):
+    """Change the tensors of a file: a function from a dict to a dict."""
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    save_file(change(tensors), folder / "model.safetensors")
+
+
+def logits_of(torch, folder):
+    import transformers
+
+    ids, _ = batch()
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    with torch.no_grad():
+        return ids, model(torch.tensor(ids)).logits.numpy()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "gpt_neox"])
+def test_an_output_table_beside_a_tied_one_is_used(torch, kind, tied, tmp_path):
+    """As transformers 5 does: what the file holds wins over tie_word_embeddings."""
+    architecture = next(name for family, name, _ in CASES if family == kind)
+    theirs(torch, kind, architecture, {"tie_word_embeddings": True}).save_pretrained(tmp_path)
+    prefix = FAMILIES[kind].prefix
+    table = {"gpt2": "wte", "llama": "embed_tokens", "gpt_neox": "embed_in"}[kind]
+    noise = 0.0 if tied else np.random.default_rng(1).normal(size=(VOCAB, 32)).astype("float32")
+    rename(tmp_path, lambda t: {**t, "lm_head.weight": t[f"{prefix}{table}.weight"] + noise})
+    ids, wanted = logits_of(torch, tmp_path)
+    model = load_huggingface(tmp_path)
+    assert model.transformer_config.tied is tied
+    assert np.abs(np.asarray(model(ids)) - wanted).max() < 2e-4
+
+
+@pytest.mark.parametrize("words", ["_orig_mod.", "module.", "module._orig_mod."])
+def test_names_with_the_words_of_a_wrapper(words, folder):
+    before = np.asarray(load_huggingface(folder)(np.array([[5, 6, 7]])))
+    rename(folder, lambda t: {words + name: value for name, value in t.items()})
+    np.testing.assert_array_equal(load_huggingface(folder)(np.array([[5, 6, 7]])), before)
+
+
+def test_a_tied_table_under_the_name_of_the_head(folder):
+    before = np.asarray(load_huggingface(folder)(np.array([[5, 6, 7]])))
+    rename(folder, lambda t: {
+        n.replace("transformer.wte.weight", "lm_head.weight"): v for n, v in t.items()
+    })  # fmt: skip
+    np.testing.assert_array_equal(load_huggingface(folder)(np.array([[5, 6, 7]])), before)
+
+
+def test_names_with_a_compiled_part(folder):
+    before = np.asarray(load_huggingface(folder)(np.array([[5, 6, 7]])))
+    rename(folder, lambda t: {n.replace("h.0.", "h.0._orig_mod."): v for n, v in t.items()})
+    np.testing.assert_array_equal(load_huggingface(folder)(np.array([[5, 6, 7]])), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: {**t, "transformer.h.0.attn.c_attn.lora_A.default.weight": np.zeros((4, 16))},
+         "has tensors of an adapter, such as 'transformer.h.0.*merge_and_unload"),
+        (lambda t: {n.replace("c_attn.w", "c_attn.base_layer.w"): v for n, v in t.items()},
+         "has tensors of an adapter, such as .*base_layer"),
+        (lambda t: {**t, "transformer.embeddings_project.weight": np.zeros((4, 16))},
+         "1 tensors that the model does not have, such as 'transformer.embeddings_project.weight'"),
+        (lambda t: {**t, "lm_head.bias": np.zeros(40)}, "such as 'lm_head.bias'"),
+        (lambda t: {**t, "vision_tower.patch.weight": np.zeros(40)}, "such as 'vision_tower"),
+        (lambda t: {**t, "transformer.h.0.attn.c_attn.qweight": np.zeros(4)}, "c_attn.qweight'"),
+        (lambda t: {**t, **{f"_orig_mod.{n}": v for n, v in t.items()}}, "some tensors twice"),
+    ],
+)  # fmt: skip
+def test_tensors_of_another_model_are_refused(change, message, folder):
+    rename(folder, change)
+    with pytest.raises(ValueError, match=message):
+        load_huggingface(folder)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_adapter_is_refused(alone, folder):
+    adapter = {"peft_type": "LORA", "base_model_name_or_path": "someone/base", "r": 4}
+    (folder / "adapter_config.json").write_text(json.dumps(adapter))
+    if alone:
+        (folder / "config.json").unlink()
+    for load in (load_huggingface, keraslm.from_pretrained):
+        with pytest.raises(
+            ValueError, match=r"adapter_config.json makes this an adapter of 'someo"
+        ):
+            load(folder)
+
+
+def test_a_masked_lm_head_with_a_table_of_its_own_is_refused(tmp_path):
+    folder = save_huggingface(BERT(40, 1, 16, 2, head="masked_lm"), tmp_path, family="bert")
+    rename(folder, lambda t: {
+        **t, "cls.predictions.decoder.weight": t["bert.embeddings.word_embeddings.weight"] + 0.0
+    })  # fmt: skip
+    load_huggingface(folder)
+    rename(folder, lambda t: {
+        **t, "cls.predictions.decoder.weight": t["bert.embeddings.word_embeddings.weight"] + 1.0
+    })  # fmt: skip
+    with pytest.raises(ValueError, match=r"'cls.predictions.decoder.weight' is not 'bert.embed"):
+        load_huggingface(folder)
+    assert load_huggingface(folder, head=None).head is None
+
+
 def test_a_tokenizer_that_roberta_cannot_have(articles, tmp_path):
     tokenizer = Tokenizer.train(articles, "wordpiece", 300)  # its padding has the id 0
     bert = BERT(tokenizer.vocab_size, 1, 16, 2, head="masked_lm")
@@ -405,6 +683,6 @@ def test_the_example_of_the_page_is_the_real_one():
         pytest.skip("not a clone of the repository")
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     (family,) = [block for block in blocks if block.startswith("STARCODER2")]
-    assert family in Path(families.__file__).read_text(encoding="utf-8")
+    assert family in Path(decoders.__file__).read_text(encoding="utf-8")
     (case,) = [block for block in blocks if block.strip().startswith('("starcoder2"')]
     assert case in Path(__file__).read_text(encoding="utf-8")

@@ -50,6 +50,12 @@ CHANGED = {
     "post_norm": (True, {"norm_first": True}),
     "norm": ("rms", {}),
     "cross_attention": (True, {}),
+    "output_bias": (False, {}),
+    "ffn_bias": (False, {}),
+    "rotary_fraction": (0.5, {"rotary_base": 10.0, "head_dim": 4}),
+    "attention_scale": (3.0, {}),
+    "attention_softcap": (0.5, {}),
+    "parallel_residual": (True, {"norm_first": True}),
     "attention_dropout": (0.5, {}),
 }
 

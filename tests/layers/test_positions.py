@@ -141,3 +141,68 @@ def test_rotary_needs_an_even_width(symbolic):
     x = keras.Input((2, 4, 5)) if symbolic else np.zeros((1, 2, 4, 5), "float32")
     with pytest.raises(ValueError, match="head_dim must be even for rotary positions; received 5"):
         RotaryEmbedding()(x)
+
+
+@pytest.mark.parametrize("fraction", [0.5, 1 / 3])
+def test_rotary_of_a_part_leaves_the_rest(heads, fraction, reference):
+    heads = np.concatenate([heads, heads], axis=-1)  # 12 features
+    width = int(12 * fraction)
+    y = np.asarray(RotaryEmbedding(10.0, fraction=fraction)(heads))
+    turned = reference.rotate(heads[..., :width], np.arange(4)[None], 10.0)
+    np.testing.assert_allclose(y[..., :width], turned, atol=1e-6)
+    np.testing.assert_array_equal(y[..., width:], heads[..., width:])
+
+
+# === On a phone ===
+
+
+def converted(function, *shapes):
+    """A ``.tflite`` of built-in operations only, as an interpreter."""
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec(shape) for shape in shapes]
+    concrete = tf.function(function, input_signature=signature).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    return concrete, tf.lite.Interpreter(model_content=converter.convert())
+
+
+def run(interpreter, x):
+    index = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(index, x.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(index, x)
+    interpreter.invoke()
+    return [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
+
+
+@pytest.mark.parametrize("kind", ["sinusoidal", "learned", "rotary"])
+def test_one_file_takes_any_length(kind, rng):
+    layer = RotaryEmbedding() if kind == "rotary" else PositionalEncoding(16, 8, kind)
+    shape = (1, 2, None, 8) if kind == "rotary" else (1, None, 8)
+    layer.build(shape) if kind != "rotary" else None
+    _, interpreter = converted(layer, shape)
+    for length in (3, 11):
+        x = rng.normal(size=[length if n is None else n for n in shape]).astype("float32")
+        np.testing.assert_allclose(run(interpreter, x)[0], layer(x), atol=1e-6)
+
+
+def test_gradients_are_built_in_operations(rng):
+    """So that a phone can train: slices have gradients that LiteRT does not know."""
+    import tensorflow as tf
+
+    encoding, rotary = PositionalEncoding(16, 8, "learned"), RotaryEmbedding()
+    encoding.build((1, 5, 8))
+
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            tape.watch([x, encoding.table.value])
+            y = rotary(ops.reshape(encoding(x), (1, 1, 5, 8)))
+            loss = tf.reduce_sum(y**3)
+        return [tf.convert_to_tensor(g) for g in tape.gradient(loss, [x, encoding.table.value])]
+
+    concrete, interpreter = converted(gradients, (1, 5, 8))
+    x = rng.normal(size=(1, 5, 8)).astype("float32")
+    found = {g.shape: g for g in run(interpreter, x)}
+    for wanted in concrete(tf.constant(x)):
+        np.testing.assert_allclose(found[tuple(wanted.shape)], wanted, atol=1e-4)

@@ -22,6 +22,17 @@ def test_head_dim_frees_d_model():
     assert TransformerConfig(**{**FIELDS, "num_heads": 3}, head_dim=4).head_dim == 4
 
 
+def test_arguments_by_place_are_those_of_version_0_1():
+    config = TransformerConfig(13, 2, 8, 2, 10, 64, 0.1, causal=True)
+    assert config == TransformerConfig(
+        **FIELDS, ffn_dim=10, max_length=64, dropout=0.1, causal=True
+    )
+    with pytest.raises(TypeError, match="multiple values for keyword argument 'num_heads'"):
+        TransformerConfig(13, 2, 8, 2, num_heads=2)
+    with pytest.raises(TypeError, match="takes 31 arguments by place"):
+        TransformerConfig(*range(1, 40))
+
+
 def test_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         TransformerConfig(**FIELDS).d_model = 9
