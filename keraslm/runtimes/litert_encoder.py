@@ -152,6 +152,13 @@ class LiteRTEncoder:
                 raise ValueError(
                     f"{name} has {len(rows[name])} examples and {first} has {len(rows[first])}."
                 )
+        for name in (MASK, *self._note.optional):  # one number for each token
+            for row, tokens in zip(rows.get(name, ()), rows[first], strict=False):
+                if row.shape[:1] != tokens.shape[:1]:
+                    raise ValueError(
+                        f"{name} has {len(row)} values and {first} has {len(tokens)}. Give one for "
+                        "each token."
+                    )
         if not rows[first]:
             raise ValueError(f"{first} has no examples. Give one at least.")
         return {name: rows[name] for name in self.inputs}
