@@ -68,11 +68,15 @@ def check_builtin(content):
 
 # What to write instead of an operation that does not convert.
 INSTEAD = {
+    "BitwiseAnd": "for ops.argmax(x) write ops.top_k(x, 1)[1]",
     "Cumprod": "exp(cumsum(log(x))) gives a running product",
     "CumulativeLogsumexp": "log(cumsum(exp(x))) gives it where x is small",
     "Erf": "gelu(x, approximate=False) converts, a bare erf does not",
     "StatelessRandomUniformV2": "keraslm.generation.random.uniform converts",
     "StatelessRandomGetKeyCounter": "keraslm.generation.random.uniform converts",
+    "TensorListReserve": (
+        "recurrent layers convert with a fixed length; give lengths=128, say, instead of 'dynamic'"
+    ),
     "StridedSlice": "write ops.expand_dims(x, axis) for x[:, None]",
 }
 

@@ -54,7 +54,7 @@ class LiteRTEncoder:
         }
         if not self._by_length and "encode" not in names:
             raise ValueError(f"{path} has no 'encode' signature; it has {sorted(names)}.")
-        self._dynamic = None if self._by_length else _any_length(path, num_threads)
+        self._dynamic: Any = None if self._by_length else _any_length(path, num_threads)
         self.lengths = tuple(self._by_length)
         self.max_length = max(self.lengths, default=None)
         found = self._shapes(self.max_length)
@@ -64,7 +64,7 @@ class LiteRTEncoder:
 
     def _shapes(self, length: int | None) -> dict[str, FileInput]:
         """The inputs of the signature of a length."""
-        if self._dynamic is not None:
+        if self._dynamic is not None or length is None:
             details = self._dynamic.get_input_details()
             return {
                 name: FileInput(
@@ -101,7 +101,7 @@ class LiteRTEncoder:
         count = len(next(iter(rows.values())))
         length = self._length(rows)
         shapes = self._shapes(length)
-        if self._dynamic is not None:
+        if self._dynamic is not None or length is None:
             arrays = {name: _stacked(found, shapes[name]) for name, found in rows.items()}
             outputs = self._dynamic(**arrays)
         else:
@@ -119,7 +119,7 @@ class LiteRTEncoder:
         """What was given, by name."""
         names = list(self.inputs)
         if len(values) == 1 and isinstance(values[0], dict):
-            values, named = (), {**values[0], **named}
+            named, values = {**values[0], **named}, ()
         if len(values) > len(names):
             raise ValueError(
                 f"The file takes {len(names)} inputs, {', '.join(names)}; received {len(values)}."
@@ -152,6 +152,13 @@ class LiteRTEncoder:
                 raise ValueError(
                     f"{name} has {len(rows[name])} examples and {first} has {len(rows[first])}."
                 )
+        for name in (MASK, *self._note.optional):  # one number for each token
+            for row, tokens in zip(rows.get(name, ()), rows[first], strict=False):
+                if row.shape[:1] != tokens.shape[:1]:
+                    raise ValueError(
+                        f"{name} has {len(row)} values and {first} has {len(tokens)}. Give one for "
+                        "each token."
+                    )
         if not rows[first]:
             raise ValueError(f"{first} has no examples. Give one at least.")
         return {name: rows[name] for name in self.inputs}
@@ -217,7 +224,7 @@ class LiteRTEncoder:
         )
 
 
-def _text(shape: tuple[int, ...]) -> str:
+def _text(shape: tuple[Any, ...]) -> str:
     return ", ".join("any" if n == -1 else str(n) for n in shape)
 
 

@@ -67,3 +67,17 @@ def test_stop_tokens_end_the_generate_signature(lm, tmp_path):
         export.LiteRTModel(path).generate_at_once(prompt, 8)
     with pytest.raises(ValueError, match=r"generate=\(150, 20\) is more than"):
         convert(lm.model, (), generate=(150, 20))
+
+
+@pytest.mark.parametrize("kind", [None, "int8", "int4"])
+def test_every_name_stands_for_one_tensor(lm, kind):
+    """Tools such as litert-quantizer find tensors by name, in all graphs at once."""
+    file = LiteRTFile(convert(lm.model, (8,), quantization=kind))
+    buffers = {}
+    for graph in file.model.subgraphs:
+        names = [tensor.name for tensor in graph.tensors]
+        assert all(names) and len(set(names)) == len(names)
+        for tensor in graph.tensors:
+            buffers.setdefault(tensor.name, []).append(tensor.buffer)
+    for name, found in buffers.items():
+        assert len(found) == 1 or (len(set(found)) == 1 and found[0]), name

@@ -201,7 +201,8 @@ class _Tally:
 
     def __init__(self, encoder, limits):
         self.encoder, self.limits = encoder, limits
-        self.count = self.close = self.labels = self.equal = 0
+        self.count = self.close = 0
+        self.counts = {"answers": [0, 0], "labels": [0, 0]}  # equal, of how many
         self.differences, self.cosines, self.kl = [0.0], [], []
         self.narrow = {}  # outputs of one number a text, whose cosine says nothing: all texts'
         self.meanings = {} if encoder.task else meanings(encoder.model)
@@ -223,7 +224,7 @@ class _Tally:
                     f"{wanted.shape} in Keras."
                 )
             if value.dtype.kind == "i":  # labels themselves
-                self._count(value == wanted, np.ones(wanted.shape, bool))
+                self._count("labels", value == wanted, np.ones(wanted.shape, bool))
                 continue
             differences.append(float(np.abs(value - wanted).max(initial=0.0)))
             if wanted[0].size == 1:
@@ -252,13 +253,13 @@ class _Tally:
         p, q = (_distribution(kind, y) for y in (expected, found))
         first = np.sort(p, axis=-1)
         decided = first[..., -1] - first[..., -2] > TIE
-        self._count(p.argmax(-1) == q.argmax(-1), decided)
+        self._count("labels", p.argmax(-1) == q.argmax(-1), decided)
         p, q = np.log(p + 1e-9), np.log(q + 1e-9)
         self.kl.append(float((np.exp(p) * (p - q)).sum(-1).mean()))
 
-    def _count(self, equal, decided):
-        self.equal += int((equal & decided).sum())
-        self.labels += int(decided.sum())
+    def _count(self, what, equal, decided):
+        self.counts[what][0] += int((equal & decided).sum())
+        self.counts[what][1] += int(decided.sum())
 
     def add_answers(self, expected, found):
         """Compare what a task answers with what it makes of the numbers of its file.
@@ -268,22 +269,23 @@ class _Tally:
         pairs = [compare(a, b) for a, b in zip(found, expected, strict=True)]
         limit = self.limits.get("difference")
         for words, difference in pairs if limit is not None else ():
-            self._count(np.array([words and difference <= limit]), np.ones(1, bool))
+            equal = np.array([words and difference <= limit])
+            self._count("answers", equal, np.ones(1, bool))
 
     def result(self, facts, limits):
         """The record."""
         for pairs in self.narrow.values():
             value, wanted = np.array(pairs).T
             self.cosines.append(cosine(wanted, value))
-        counted = bool(self.labels)
+        counts = {**self.counts, "outputs": [self.close, self.count]}
+        compared = next(name for name, (_, number) in counts.items() if number)
         return Verification(
             "tflite",
             self.count,
-            self.equal if counted else self.close,
-            self.labels if counted else self.count,
+            *counts[compared],
             float(np.max(self.differences)),
             kl=float(np.mean(self.kl)) if self.kl else None,
-            compared="labels" if counted else "outputs",
+            compared=compared,
             cosine=float(np.mean(self.cosines)),
             least_cosine=float(np.min(self.cosines)),
             limits=limits,
