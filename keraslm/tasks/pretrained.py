@@ -5,11 +5,13 @@ from keraslm.interop.folders import (
     fitting_tokenizer,
     generation_config_of,
     is_huggingface,
+    max_length_of,
     pooling_of,
 )
 from keraslm.interop.hub import find
 from keraslm.interop.huggingface import load_huggingface
 from keraslm.tasks import bundle
+from keraslm.tasks.question_answerer import LENGTH
 from keraslm.tasks.sentence_encoder import SentenceEncoder
 from keraslm.tasks.table import TASK_OF_HEAD, TASKS
 from keraslm.tasks.text_generator import TextGenerator
@@ -72,11 +74,13 @@ def _from_hugging_face(folder, dtype):
             )
     model = load_huggingface(folder, head=None if pooling else "auto", dtype=dtype)
     tokenizer = fitting_tokenizer(folder, model)
-    if pooling:
-        return SentenceEncoder(model, tokenizer, **pooling)
-    if head == "lm":
+    if not pooling and head == "lm":
         return TextGenerator(model, tokenizer, generation_config_of(folder, config))
-    settings = {}
+    settings = {"max_length": max_length_of(folder, model.max_length)}
+    if pooling:
+        return SentenceEncoder(model, tokenizer, **settings, **pooling)
+    if head == "span":
+        settings["max_length"] = min(settings["max_length"], LENGTH)
     if head == "classifier":
         settings["problem_type"] = config.get("problem_type")
     if head in ("classifier", "token_classifier"):
