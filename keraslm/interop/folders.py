@@ -64,16 +64,13 @@ def pooling_of(folder):
     if Path(kinds["Pooling"]).name != kinds["Pooling"]:
         raise ValueError(f"{where} names a path outside its folder.")
     settings = {"normalize": "Normalize" in kinds, **_pooling(folder / kinds["Pooling"])}
-    if length := sentence_bert_config(folder).get("max_seq_length"):
-        settings["max_length"] = length
     prompts = folder / "config_sentence_transformers.json"
     prompts = read_json(prompts) if prompts.is_file() else {}
-    if named := {k: v for k, v in (prompts.get("prompts") or {}).items() if v}:
-        settings["prompts"] = named
-    if (name := prompts.get("default_prompt_name")) in named:
-        settings["default_prompt_name"] = name
-    elif name is not None and name not in (prompts.get("prompts") or {}):
-        raise ValueError(f"{folder} has default_prompt_name={name!r}, which is not in prompts.")
+    named = prompts.get("prompts") or {}
+    check(isinstance(named, dict), "prompts", named, folder)
+    if named:
+        settings["prompts"] = {name: str(text or "") for name, text in named.items()}
+        settings["default_prompt_name"] = prompts.get("default_prompt_name")
     return settings
 
 
@@ -97,6 +94,22 @@ def _pooling(folder):
         )
     found = {"pooling": ways[0] if len(ways) == 1 else ways}
     return found if pooling.get("include_prompt", True) else {**found, "include_prompt": False}
+
+
+def max_length_of(folder, longest):
+    """Tokens of a text beyond which it is cut, as the folder states it.
+
+    Args:
+        folder: of a model.
+        longest: what the model takes.
+    """
+    file = folder / "tokenizer_config.json"
+    stated = read_json(file).get("model_max_length") if file.is_file() else None
+    stated = sentence_bert_config(folder).get("max_seq_length") or stated
+    if stated is None or (isinstance(stated, (int, float)) and stated > longest):
+        return longest  # "no limit" is written as a very large number
+    check(type(stated) is int and stated > 2, "max_seq_length or model_max_length", stated, folder)
+    return stated
 
 
 def sentence_bert_config(folder):

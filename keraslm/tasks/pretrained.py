@@ -1,11 +1,17 @@
 """The third door: something on disk, or on Hugging Face's hub."""
 
 from keraslm.interop.configs import family_of, head_of, labels_of, read_json
-from keraslm.interop.folders import fitting_tokenizer, is_huggingface, pooling_of
+from keraslm.interop.folders import (
+    fitting_tokenizer,
+    is_huggingface,
+    max_length_of,
+    pooling_of,
+)
 from keraslm.interop.generation_files import generation_config_of, stated_generation
 from keraslm.interop.hub import find
 from keraslm.interop.huggingface import load_huggingface
 from keraslm.tasks import bundle, classes
+from keraslm.tasks.question_answerer import LENGTH
 from keraslm.tasks.sentence_encoder import SentenceEncoder
 from keraslm.tasks.table import TASK_OF_HEAD, TASKS
 from keraslm.tasks.text_generator import TextGenerator
@@ -70,13 +76,15 @@ def _from_hugging_face(folder, dtype):
             )
     model = load_huggingface(folder, head=None if pooling else "auto", dtype=dtype)
     tokenizer = fitting_tokenizer(folder, model)
-    if pooling:
-        return SentenceEncoder(model, tokenizer, **pooling)
-    if head == "lm":
+    if not pooling and head == "lm":
         generation = generation_config_of(folder, config)
         stated = stated_generation(folder, config)
         return TextGenerator(model, tokenizer, generation, stated=stated)
-    settings = {}
+    settings = {"max_length": max_length_of(folder, model.max_length)}
+    if pooling:
+        return SentenceEncoder(model, tokenizer, **settings, **pooling)
+    if head == "span":
+        settings["max_length"] = min(settings["max_length"], LENGTH)
     if head == "classifier":
         settings["problem_type"] = config.get("problem_type")
     if head in ("classifier", "token_classifier"):

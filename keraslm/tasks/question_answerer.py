@@ -139,9 +139,9 @@ class QuestionAnswerer(PairTask):
         encoding = self.encoding(window.pair)
         row = self._picked(encoding, window.places)
         cls = self.tokenizer.special_id("cls")  # stands for "no answer"
-        sequence_ids = encoding.sequence_ids
+        ids, sequence_ids = encoding.ids, encoding.sequence_ids
         row["context_mask"] = [
-            int(sequence_ids[i] == 1 or encoding.ids[i] == cls) for i in window.places
+            int(sequence_ids[i] == 1 or ids[i] == cls) for i in window.places
         ] or [0]
         return {name: values[:length] for name, values in row.items()}
 
@@ -181,7 +181,7 @@ class QuestionAnswerer(PairTask):
         """For each `Window` its spans, the likeliest first, several of the same words included."""
         found = []
         for i, window in enumerate(texts):
-            encoding = self.encoding(window.pair)
+            words = _Words(self.encoding(window.pair), window.places, align_to_words)
             n = len(window.places)
             start, end = arrays["start"][i][:n].copy(), arrays["end"][i][:n].copy()
             none = Answer("", 0, 0, float(start[0] * end[0])) if n else None
@@ -190,8 +190,7 @@ class QuestionAnswerer(PairTask):
             number = 2 * top_k + CANDIDATES if align_to_words else top_k
             best = np.argsort(-scores, axis=None, kind="stable")[:number]
             spans = [
-                _span(encoding, window, *np.unravel_index(place, scores.shape), align_to_words)
-                + (float(scores.flat[place]),)
+                (*words.span(*np.unravel_index(place, scores.shape)), float(scores.flat[place]))
                 for place in best
                 if scores.flat[place] > 0
             ]
@@ -201,16 +200,25 @@ class QuestionAnswerer(PairTask):
         return found
 
 
-def _span(encoding, window, first, last, align_to_words):
-    """Where a span of tokens begins and ends in the context."""
-    tokens = window.places[first], window.places[last]
-    words = [encoding.word_ids[i] for i in tokens]
-    if not align_to_words or None in words:
-        return encoding.offsets[tokens[0]][0], encoding.offsets[tokens[1]][1]
-    inside = [i for i in window.places if encoding.sequence_ids[i] == 1]
-    start = min(encoding.offsets[i][0] for i in inside if encoding.word_ids[i] == words[0])
-    end = max(encoding.offsets[i][1] for i in inside if encoding.word_ids[i] == words[1])
-    return start, end
+class _Words:
+    """Where spans of the tokens of a window begin and end in the context."""
+
+    def __init__(self, encoding, places, align_to_words):
+        # The engine makes these lists anew whenever they are asked for.
+        offsets, words, of = encoding.offsets, encoding.word_ids, encoding.sequence_ids
+        self.offsets = [offsets[i] for i in places]
+        self.words = [words[i] if of[i] == 1 and align_to_words else None for i in places]
+        self.bounds: dict[int, tuple[int, int]] = {}
+        for word, (start, end) in zip(self.words, self.offsets, strict=True):
+            if word is not None:
+                known = self.bounds.get(word, (start, end))
+                self.bounds[word] = min(known[0], start), max(known[1], end)
+
+    def span(self, first, last):
+        """Characters from the first token to the last one, or of the words that they are in."""
+        if None in (self.words[first], self.words[last]):
+            return self.offsets[first][0], self.offsets[last][1]
+        return self.bounds[self.words[first]][0], self.bounds[self.words[last]][1]
 
 
 def _joined(windows, top_k):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keraslm
-from keraslm.models import BERT
+from keraslm.models import BERT, GPTEncoder
 from keraslm.tasks import FillMask, SentenceEncoder, TextClassifier
 from keraslm.tokenizers import Tokenizer
 
@@ -49,6 +49,66 @@ def test_padding_changes_no_vector(tokenizer, pooling):
     assert not np.allclose(np.linalg.norm(plain.encode(texts), axis=1), 1, atol=1e-2)
 
 
+WAYS = {
+    "mean": lambda h: h.mean(0),
+    "cls": lambda h: h[0],
+    "max": lambda h: h.max(0),
+    "mean_sqrt_len": lambda h: h.sum(0) / len(h) ** 0.5,
+    "weightedmean": lambda h: np.average(h, axis=0, weights=np.arange(1, len(h) + 1)),
+    "lasttoken": lambda h: h[-1],
+}
+
+
+def hidden(encoder, text):
+    ids = encoder.tokenizer.encode(text, add_special_tokens=True)[: encoder.max_length]
+    return keras.ops.convert_to_numpy(encoder.model(np.array([ids])))[0]
+
+
+@pytest.mark.parametrize("pooling", [*WAYS, ("cls", "mean"), ("lasttoken", "max", "cls")])
+def test_poolings(pooling, tokenizer):
+    model = bert(tokenizer, head=None)
+    encoder = SentenceEncoder(model, tokenizer, pooling=pooling, normalize=False)
+    texts = ["the police said", "a", "the government of the state said so"]
+    ways = [pooling] if isinstance(pooling, str) else pooling
+    for text, found in zip(texts, encoder.encode(texts), strict=True):
+        wanted = np.concatenate([WAYS[way](hidden(encoder, text)) for way in ways])
+        assert found.shape == (encoder.width,) and np.abs(found - wanted).max() < 1e-5
+
+
+def test_prompts(tokenizer):
+    options = {"prompts": {"query": "the question: ", "none": ""}, "normalize": False}
+    plain = SentenceEncoder(bert(tokenizer, head=None), tokenizer, normalize=False)
+    asks = SentenceEncoder(plain.model, tokenizer, default_prompt_name="query", **options)
+    texts = ["the police said", "a"]
+    written = plain.encode(["the question: " + text for text in texts])
+    assert np.abs(asks.encode(texts) - written).max() < 1e-6
+    assert np.abs(plain.encode(texts, prompt="the question: ") - written).max() < 1e-6
+    assert np.abs(asks.encode(texts, prompt_name="none") - plain.encode(texts)).max() < 1e-6
+    part = SentenceEncoder(plain.model, tokenizer, include_prompt=False, **options)
+    skipped = len(tokenizer.encode("the question: ")) + 1  # and [CLS]
+    wanted = hidden(part, "the question: a")[skipped:].mean(0)
+    assert np.abs(part.encode("a", prompt_name="query") - wanted).max() < 1e-5
+    assert set(part.input_spec) - set(plain.input_spec) == {"pooling_mask"}
+    with pytest.raises(ValueError, match="There is no prompt 'x'; there are query, none"):
+        part.encode("a", prompt_name="x")
+    with pytest.raises(ValueError, match="There is no prompt 'x'"):
+        SentenceEncoder(plain.model, tokenizer, default_prompt_name="x")
+
+
+def test_widths_do_not_make_new_graphs(tokenizer, monkeypatch):
+    encoder = SentenceEncoder(bert(tokenizer, head=None), tokenizer)
+    traces = []
+    compute = SentenceEncoder.compute
+    monkeypatch.setattr(
+        SentenceEncoder, "compute", lambda self, **x: traces.append(1) or compute(self, **x)
+    )
+    for n in range(1, 20):
+        encoder.encode(["the " * n] * n)
+    assert len(traces) == 1
+    encoder.normalize = False  # what a graph has read may not stay
+    assert not np.isclose(np.linalg.norm(encoder.encode("the police")), 1, atol=1e-3)
+
+
 def test_classifier(tokenizer):
     model = bert(tokenizer, head="classifier", num_classes=3)
     classifier = TextClassifier(model, tokenizer, ["a", "b", "c"])
@@ -72,6 +132,12 @@ def test_classifier(tokenizer):
             lambda b, t: TextClassifier(b(t, head="classifier", num_classes=2), t, ["x", "y"]),
             lambda task: task.predict("the police"),
         ),
+        (
+            lambda b, t: TextClassifier(
+                GPTEncoder(t.vocab_size, 1, 32, 2, head="classifier", num_classes=3, pad_id=0), t
+            ),
+            lambda task: task.predict("the police"),
+        ),
     ],
 )
 def test_bundles(make, answer, tokenizer, tmp_path):
@@ -79,6 +145,24 @@ def test_bundles(make, answer, tokenizer, tmp_path):
     back = keraslm.from_pretrained(task.save(tmp_path / "mine"))
     assert type(back) is type(task) and back.settings == task.settings
     assert answer(back) == answer(task)
+
+
+def test_a_decoder_classifies_by_the_last_token_that_is_no_padding(tokenizer):
+    model = GPTEncoder(
+        tokenizer.vocab_size, 1, 32, 2, head="classifier", num_classes=3, pad_id=0,
+        initializer_range=0.3,
+    )  # fmt: skip
+    headless = GPTEncoder(tokenizer.vocab_size, 1, 32, 2, initializer_range=0.3)
+    headless.set_weights(model.get_weights()[:-1])
+    kernel = np.asarray(model.weights[-1])
+    ids = np.array([[5, 6, 7, 0, 0], [5, 0, 7, 8, 9], [0, 0, 0, 0, 0], [5, 6, 7, 8, 9]])
+    states = keras.ops.convert_to_numpy(headless(ids))
+    wanted = states[range(4), [2, 4, 0, 4]] @ kernel
+    assert np.abs(keras.ops.convert_to_numpy(model(ids)) - wanted).max() < 1e-5
+    mask = np.array([[1, 1, 1, 1, 1]] * 3 + [[1, 1, 1, 0, 0]], bool)
+    found = keras.ops.convert_to_numpy(model({"token_ids": ids, "padding_mask": mask}))
+    wanted[3] = states[3, 2] @ kernel
+    assert np.abs(found - wanted).max() < 1e-5
 
 
 def test_bad_input(tokenizer):
