@@ -137,12 +137,18 @@ class GraphTokenizer:
                 begins, ends = (tf.constant(flags) for flags in _chinese(self._later))
                 follows = tf.concat([[False], tf.gather(ends, token)[:-1]], 0)[: tf.size(rows)]
                 is_joined = follows & tf.gather(begins, token)
-                later = tf.where(is_joined, tf.strings.substr(later, 1, -1), later)
+                later = without_first(later, is_joined)
                 texts = tf.where(is_first, texts, later)
             texts = tf.where(tf.boolean_mask(is_new, left), texts, "")
             texts = tf.strings.unsorted_segment_join(texts, rows, ids.nrows())
             # Broken UTF-8, which only bytes can give, becomes U+FFFD as in the engine.
             return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
+
+
+def without_first(texts, where):
+    """The texts, where a bool tensor says so without their first byte."""
+    start = tf.cast(where, tf.int32)
+    return tf.strings.substr(texts, start, tf.fill(tf.shape(start), 2**30))
 
 
 def _chinese(texts):
