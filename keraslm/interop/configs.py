@@ -367,7 +367,7 @@ def tokenizer_config(model, tokenizer):
     if model.transformer_config.token_types:
         inputs.insert(1, "token_type_ids")
     config = tokenizer.roles.to_dict()
-    if "eos_token" in config:  # as for GPT-2; CTranslate2 wants one
+    if tokenizer.roles.source != "files" and "eos_token" in config:  # CTranslate2 needs one
         config.setdefault("unk_token", config["eos_token"])
     config.setdefault("model_max_length", model.max_length)
     config.setdefault("model_input_names", inputs)

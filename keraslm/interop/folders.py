@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from keraslm.interop.configs import read_json
+from keraslm.interop.configs import check, read_json
 from keraslm.interop.tokenizer_files import load_tokenizer
 
 

@@ -1,5 +1,6 @@
 """Text of tokens that come one after the other."""
 
+import os
 from collections.abc import Iterable, Sequence
 
 from keraslm.tokenizers import spacing
@@ -96,9 +97,10 @@ class TextStream:
         # The window begins where a piece ended, so never inside a character, and has the last
         # piece in front, for what the decoder does between two tokens.
         self._window = [i for i in prompt_ids if i not in self._hidden]
-        self._fresh = 0  # tokens of the window that are behind the last piece
+        self._fresh = 0  # tokens of the window that are behind what is context only
+        self._pending = 0  # tokens since a piece was given
         before = self._decode(self._window)
-        self._shown = self._stable(before.rstrip(BROKEN), at_end=True)
+        self._shown = len(self._finished(before.rstrip(BROKEN)))
         self._drops_blank = prompt[-1:].isspace() and not before[-1:].isspace()
 
     @property
@@ -113,14 +115,17 @@ class TextStream:
             return ""
         self._window.append(token_id)
         self._fresh += 1
+        self._pending += 1
         raw = self._decode(self._window)
         text = self._finished(raw)
-        stable = self._stable(raw)
+        stable = self._stable(raw, text)
         piece = text[self._shown : stable]
         self._shown = max(self._shown, stable)
+        if piece:
+            self._pending = 0
         if piece and stable == len(text):
             self._keep(self._fresh, rest=0)
-        elif self._fresh >= LONGEST_WINDOW:  # blanks without end, which could still be cleaned up
+        elif self._fresh >= LONGEST_WINDOW:  # no piece ends where a token does, or blanks on end
             self._keep(LONGEST_WINDOW // 4, rest=len(text) - self._shown)
         return self._give(piece)
 
@@ -134,21 +139,25 @@ class TextStream:
 
     def _keep(self, count, rest):
         """Forget all but the last tokens, whose text is given but for ``rest`` characters."""
-        self._window, self._fresh = self._window[-count:], 0
-        text = self._decode(self._window)
-        self._shown = max(0, self._stable(text, at_end=True) - rest)
+        for number in range(count, 0, -1):
+            window = self._window[-number:]
+            raw = self._decode(window)
+            # Of several apostrophes in a row the first is cleaned up first: begin behind them.
+            if not (self._cleans_up and raw.lstrip().startswith("'")):
+                break
+        self._window, self._fresh = window, 0
+        self._shown = max(0, len(self._finished(raw)) - rest)
 
     def _finished(self, raw):
         return spacing.clean_up(raw) if self._cleans_up else raw
 
-    def _stable(self, raw, at_end=False):
+    def _stable(self, raw, text):
         """Length of the finished text that no later token changes."""
-        if not at_end:
-            if self._fresh < PENDING:
-                raw = raw.rstrip(BROKEN)
-            if self._cleans_up and (held := spacing.could_change(raw)):
-                raw = raw[:-held]
-        return len(self._finished(raw))
+        if self._pending < PENDING:
+            raw = raw.rstrip(BROKEN)
+        if self._cleans_up and (held := spacing.could_change(raw)):
+            raw = raw[:-held]
+        return len(os.path.commonprefix([self._finished(raw), text]))
 
     def _give(self, piece, is_last=False):
         if self._drops_blank and piece:

@@ -100,7 +100,7 @@ class Decoder:
             # No blank between Chinese characters.
             begins, ends = (tf.gather(tf.constant(x), token) for x in _chinese(self._later))
             follows = tf.concat([[False], ends[:-1]], 0)[: tf.size(rows)]
-            later = tf.where(follows & begins, tf.strings.substr(later, 1, -1), later)
+            later = without_first(later, follows & begins)
             texts = tf.where(is_first, texts, later)
         if self._bytes is not None:
             texts = _join_bytes(tf.gather(tf.constant(self._bytes), token), rows, texts)
@@ -110,6 +110,12 @@ class Decoder:
         texts = tf.strings.unsorted_segment_join(texts, rows, ids.nrows())
         # Broken UTF-8, which only bytes can give, becomes U+FFFD as in the engine.
         return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
+
+
+def without_first(texts, where):
+    """The texts, where a bool tensor says so without their first byte."""
+    start = tf.cast(where, tf.int32)
+    return tf.strings.substr(texts, start, tf.fill(tf.shape(start), 2**30))
 
 
 def _chinese(texts):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keraslm.export.to_saved_model.graph import GraphTokenizer
+from keraslm.export.to_saved_model.graph_decode import without_first
 from keraslm.export.to_tflite.encoders import NOT_EXPORTED
 from keraslm.generation.cache import init_cache
 from keraslm.generation.processors import ORDER
@@ -203,7 +204,7 @@ def _joined(text, new, twin):
         return tf.strings.join([text, new])
     ends = tf.strings.regex_full_match(text, rf"(?s:.*)[{_WHITE}]")
     begins = tf.strings.substr(new, 0, 1) == " "
-    return tf.strings.join([text, tf.where(ends & begins, tf.strings.substr(new, 1, -1), new)])
+    return tf.strings.join([text, without_first(new, ends & begins)])
 
 
 def left_padded(ragged, start):
