@@ -148,6 +148,8 @@ def _normalizer(spec):
     if spec["type"] == "BertNormalizer":
         return unicode.bert_tables(**{key: spec[key] for key in spec if key != "type"})
     parts = [part["type"] for part in spec.get("normalizers", [spec])]
+    if parts == ["Lowercase"]:
+        return unicode.simple_tables("Lowercase")
     if parts != ["NFD", "StripAccents", "Lowercase"]:
         raise unsupported("this normalizer", parts)
     return unicode.folding_tables()
