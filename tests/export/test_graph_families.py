@@ -296,6 +296,7 @@ def test_character_map_on_clusters(charsmap):
     pool = ["a", "e", "ª", "ﬁ", "‼", "ℹ", "㊗", "😀", "©", "\u200d", "\u0301", "\u0327", "\u0347"]
     pool += ["\u093c", "\u094d", "क", "\u0958", "\u09cd", "\u09dc", "ᄀ", "ᅡ", "ᆨ", "가", "각", "\r"]
     pool += ["\n", "\r\n", "\u0600", "\u0e33", "\ufe0f", "🇦", "\U000e0100", "\x01", "\u00ad", "ﾞ"]
+    pool += ["😀\u200dℹ\u0347", "😀\u0301\u200d‼", "क\u094d\u0958\u0347", "\u0903"]
     texts = [
         "".join(
             rng.choice(rng.choices([pool, rules, [chr(rng.randrange(0xD800))]], [6, 2, 1])[0])

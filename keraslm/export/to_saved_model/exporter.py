@@ -20,7 +20,7 @@ OWN_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "README.
 README = """# {what} as a TensorFlow SavedModel
 
 Made with keraslm {version}. Weights{tokenizer} are inside; the program that loads it needs
-TensorFlow and nothing else.
+TensorFlow and nothing else, not even `tensorflow_text`.
 
 | signature | inputs | outputs |
 |---|---|---|

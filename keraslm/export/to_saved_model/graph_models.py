@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import tensorflow as tf
 
-from keraslm.export.to_saved_model.graph_pretokenize import Step, Text, read_text
+from keraslm.export.to_saved_model.graph_pretokenize import Step, Text, characters_of
 from keraslm.export.to_saved_model.graph_split import lookup, shift
 from keraslm.export.to_saved_model.graph_trie import Trie
 
@@ -49,7 +49,7 @@ class TextModel:
 
         ``first``: (pieces,) bool, True for pieces that begin a whole text.
         """
-        text = read_text(pieces)
+        text = characters_of(pieces)
         for step in self._steps:
             text = step(text, first)
         ids, piece = self._model(text)

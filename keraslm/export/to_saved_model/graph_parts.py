@@ -149,7 +149,7 @@ def _normalizer(spec):
         return unicode.bert_tables(**{key: spec[key] for key in spec if key != "type"})
     parts = [part["type"] for part in spec.get("normalizers", [spec])]
     if parts == ["Lowercase"]:
-        return unicode.lowercase_tables()
+        return unicode.simple_tables("Lowercase")
     if parts != ["NFD", "StripAccents", "Lowercase"]:  # of words until version 0.1
         raise unsupported("this normalizer", parts)
     return unicode.folding_tables()

@@ -117,7 +117,9 @@ class Precompiled:
         )
         base_kind = tf.gather(kind, base)
         joiner = shift(codes, 1, 0) == ord(_ZWJ)
-        pictures = picture & joiner & (base_kind & PICTURE > 0) & (count(SPACING) == 0)
+        # The joiner itself would keep a second joiner from joining: it does not count here.
+        spacing = count(SPACING) - tf.cast(shift(kind, 1, 0) & SPACING > 0, tf.int32)
+        pictures = picture & joiner & (base_kind & PICTURE > 0) & (spacing == 0)
         linked = count(LINKED) == place - 1 - base
         consonants = consonant & (base_kind & CONSONANT > 0) & linked & (count(LINKER) > 0)
         return (pictures | consonants) & (base < place)

@@ -45,7 +45,7 @@ class Text(NamedTuple):
         return text._replace(codes=tf.where(new, code, text.codes))
 
 
-def read_text(pieces) -> Text:
+def characters_of(pieces) -> Text:
     """Characters of pieces, each of them one word: (pieces,) string."""
     decoded = tf.strings.unicode_decode(pieces, "UTF-8")
     piece = decoded.value_rowids()

@@ -162,14 +162,6 @@ def folding_tables() -> Normalizer:
 
 
 @cache
-def lowercase_tables() -> Normalizer:
-    """Tables of Lowercase alone, which moves no mark."""
-    from tokenizers import normalizers
-
-    return _tables(normalizers.Lowercase(), lambda *_: {})
-
-
-@cache
 def bert_tables(clean_text, handle_chinese_chars, strip_accents, lowercase) -> Normalizer:
     """Tables of a BertNormalizer."""
     from tokenizers import normalizers
