@@ -23,14 +23,14 @@ __all__ = ["ACTIVATIONS", "FAMILIES", "Family", "Row"]
 # === Encoders ===
 
 
-def _encoder_rows(attention, output, output_norm, up, down, norm):
+def _encoder_rows(attention, output, output_norm, up, down, down_norm):
     names = zip(("query", "key", "value", "output"), (*attention, output), strict=True)
     return [
         *(row for ours, theirs in names for row in dense(f"block_{{i}}/attention/{ours}", theirs)),
         *norm("block_{i}/attention_norm", output_norm),
         *dense("block_{i}/feed_forward/up", up),
         *dense("block_{i}/feed_forward/down", down),
-        *norm("block_{i}/feed_forward_norm", norm),
+        *norm("block_{i}/feed_forward_norm", down_norm),
     ]
 
 
