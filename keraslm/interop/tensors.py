@@ -24,6 +24,7 @@ OLD_NAMES = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerN
 
 
 def check_no_adapter(folder):
+    """Raise a ValueError for a folder of PEFT's, which holds changes to a model and no model."""
     where = folder / "adapter_config.json"
     if where.is_file():
         base = read_json(where).get("base_model_name_or_path")

@@ -126,7 +126,7 @@ class Task:
         """
         raise NotImplementedError(f"{type(self).__name__} has no compute.")
 
-    def outputs(self, *, token_ids: Any, padding_mask: Any, token_types: Any = None) -> Any:
+    def model_outputs(self, *, token_ids: Any, padding_mask: Any, token_types: Any = None) -> Any:
         """What the model gives, float32, and the mask as bool ``(batch, seq)``."""
         real = ops.cast(padding_mask, "bool")
         given = {"token_ids": ops.convert_to_tensor(token_ids), "padding_mask": real}
@@ -194,6 +194,24 @@ class Task:
 
         spec = {n: tf.TensorSpec((None, None), d, n) for n, d in self.input_spec.items()}
         return tf.function(self.compute, autograph=False).get_concrete_function(**spec)
+
+    def outputs(self, texts: Sequence[Any]) -> Iterator[tuple[int, np.ndarray, list[int]]]:
+        """What the model itself gives for each text, float32.
+
+        Args:
+            texts: what `inputs` takes.
+
+        Yields:
+            number of the text, what the model gives for its row, ids of the row; in batches of
+            texts of like length.
+        """
+
+        def run(**tensors):
+            return {"outputs": self.model_outputs(**tensors)[0], "token_ids": tensors["token_ids"]}
+
+        for some, arrays in self.batches(texts, run):
+            for i, row, ids in zip(some, arrays["outputs"], arrays["token_ids"], strict=True):
+                yield i, row, ids[: len(self._row(texts[i])["token_ids"])].tolist()
 
     # === For proofs ===
 

@@ -33,11 +33,11 @@ class FillMask(Task):
     example = 'fill.predict("Paris is the [MASK] of France.")'
     endpoint = "fill"
 
-    def predict(self, texts: Any, top_k: int = 5) -> list:
+    def predict(self, text: Any, top_k: int = 5) -> list:
         """The likeliest words for each mask.
 
         Args:
-            texts: with one mask token or several, such as ``[MASK]``; a str or a list of them.
+            text: with one mask token or several, such as ``[MASK]``; a str or a list of them.
             top_k: how many words.
 
         Returns:
@@ -47,16 +47,16 @@ class FillMask(Task):
         Raises:
             ValueError: no mask token in a text.
         """
-        single = isinstance(texts, str)
-        texts = [texts] if single else list(texts)
-        for text in texts:
-            self._places(text)
+        single = isinstance(text, str)
+        texts = [text] if single else list(text)
+        for one in texts:
+            self._places(one)
         found = self.each(texts, top_k=top_k)
         return found[0] if single else found
 
     def compute(self, **tensors):
         """``probabilities``: float32 ``(batch, seq, vocab_size)``, of each token at each place."""
-        logits, _ = self.outputs(**tensors)
+        logits, _ = self.model_outputs(**tensors)
         return {"probabilities": ops.softmax(logits, axis=-1)}
 
     def answers(self, arrays, texts, top_k: int = 5) -> list:

@@ -38,7 +38,7 @@ class NextSentence(PairTask):
 
     def compute(self, **tensors: Any):
         """``probabilities``: float32 ``(batch, 2)``, that it follows and that it does not."""
-        logits, _ = self.outputs(**tensors)
+        logits, _ = self.model_outputs(**tensors)
         return {"probabilities": ops.softmax(logits, axis=-1)}
 
     def answers(self, arrays, texts=None) -> list:

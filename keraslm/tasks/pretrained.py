@@ -10,6 +10,7 @@ from keraslm.interop.folders import (
 from keraslm.interop.generation_files import generation_config_of, stated_generation
 from keraslm.interop.hub import find
 from keraslm.interop.huggingface import load_huggingface
+from keraslm.interop.tensors import check_no_adapter
 from keraslm.tasks import bundle, classes
 from keraslm.tasks.question_answerer import LENGTH
 from keraslm.tasks.sentence_encoder import SentenceEncoder
@@ -45,6 +46,7 @@ def from_pretrained(path, dtype=None, *, revision=None, offline=False):
         >>> lm.generate("The city of", max_new_tokens=10)
     """
     folder = find(path, revision, offline)
+    check_no_adapter(folder)
     if is_huggingface(folder):
         return _from_hugging_face(folder, dtype)
     config = bundle.read_config(folder)

@@ -164,7 +164,7 @@ class QuestionAnswerer(PairTask):
 
     def compute(self, *, context_mask: Any, **tensors: Any):
         """``start`` and ``end``: float32 ``(batch, seq)``, where the answer begins and ends."""
-        logits, _ = self.outputs(**tensors)  # (B, T, 2)
+        logits, _ = self.model_outputs(**tensors)  # (B, T, 2)
         inside = ops.expand_dims(ops.cast(context_mask, "bool"), -1)
         probabilities = ops.softmax(ops.where(inside, logits, -10000.0), axis=1)
         return {"start": probabilities[..., 0], "end": probabilities[..., 1]}

@@ -154,7 +154,7 @@ class SentenceEncoder(Task):
 
     def compute(self, *, pooling_mask: Any = None, **tensors: Any):
         """``embedding``: float32 ``(batch, width)``."""
-        y, real = self.outputs(**tensors)
+        y, real = self.model_outputs(**tensors)
         if len(y.shape) == 3:  # (B, T, C)
             real = real if pooling_mask is None else ops.cast(pooling_mask, "bool")
             y = pool(y, real, (self.pooling,) if isinstance(self.pooling, str) else self.pooling)

@@ -87,7 +87,7 @@ class TextClassifier(Task):
 
     def compute(self, **tensors):
         """``probabilities`` (``values`` of a regression): float32 ``(batch, classes)``."""
-        logits, _ = self.outputs(**tensors)
+        logits, _ = self.model_outputs(**tensors)
         return {self.output: PROBLEMS[self.problem_type](logits)}
 
     def answers(self, arrays, texts=None) -> list:

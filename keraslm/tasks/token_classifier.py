@@ -86,7 +86,7 @@ class TokenClassifier(Task):
 
     def compute(self, **tensors):
         """``probabilities``: float32 ``(batch, seq, classes)``."""
-        logits, _ = self.outputs(**tensors)
+        logits, _ = self.model_outputs(**tensors)
         return {"probabilities": ops.softmax(logits, axis=-1)}
 
     def answers(self, arrays, texts, aggregation="simple", ignore_labels=("O",)) -> list:

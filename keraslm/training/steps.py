@@ -144,6 +144,13 @@ def train_step(model, data):
     weights = model.trainable_weights
     if weights:
         gradients = tape.gradient(scaled, weights)
+        if (
+            model.optimizer.gradient_accumulation_steps
+            or model.dtype_policy.name == "mixed_float16"
+        ):
+            # Keras divides what it has accumulated or scaled, which it cannot where the gradients
+            # of a table are sparse.
+            gradients = [g if g is None else tf.convert_to_tensor(g) for g in gradients]
         model.step_statistics.measure(model.optimizer, gradients)
         model.optimizer.apply(gradients, weights)
     else:

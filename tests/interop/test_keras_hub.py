@@ -115,9 +115,18 @@ def test_what_we_cannot_hold(hub):
         from_keras_hub(hub.MistralBackbone(**GROUPED, rope_scaling_factor=4.0))
     with pytest.raises(ValueError, match="a BertTextClassifier, whose head would be lost"):
         from_keras_hub(hub.BertTextClassifier(backbone=hub.BertBackbone(**PLAIN), num_classes=2))
-    gpt2.get_layer("transformer_layer_0")._feedforward_output_dense.enable_lora(2)
-    with pytest.raises(ValueError, match="Only one of the two models has .*lora_kernel_a"):
-        from_keras_hub(gpt2)
+
+
+def test_adapters_of_keras_are_merged(hub):
+    gpt2 = hub.GPT2Backbone(**PLAIN)
+    layer = gpt2.get_layer("transformer_layer_0")._feedforward_output_dense
+    layer.enable_lora(2)
+    layer.lora_kernel_b.assign(np.random.default_rng(0).normal(size=layer.lora_kernel_b.shape))
+    ids = np.array([[1, 2, 3, 4]])
+    mask = np.ones_like(ids)
+    found = from_keras_hub(gpt2).trunk(ids)
+    theirs = gpt2({"token_ids": ids, "padding_mask": mask})
+    np.testing.assert_allclose(found, theirs, atol=1e-4)
 
 
 @pytest.mark.parametrize(

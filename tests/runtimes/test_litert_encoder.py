@@ -71,12 +71,12 @@ def test_what_is_no_input_is_refused(path):
 
 
 def test_a_file_without_a_note_is_padded_only_if_it_has_a_mask(bert, path, tmp_path):
-    assert read_note(path).inputs == ("token_ids", "padding_mask", "token_types")
+    assert read_note(path, EncoderNote).inputs == ("token_ids", "padding_mask", "token_types")
     file = LiteRTFile(path.read_bytes())
     file.model.metadata = []
     old = tmp_path / "old.tflite"
     old.write_bytes(file.to_bytes())
-    assert read_note(old) is None
+    assert read_note(old, EncoderNote) is None
     found = LiteRTEncoder(old)([5, 6, 7])
     assert np.abs(found[0] - answer(bert, [5, 6, 7])).max() < 1e-5
     assert EncoderNote.of_names(["b", "a"]) == EncoderNote(("a", "b"))

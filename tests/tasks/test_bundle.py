@@ -86,7 +86,7 @@ def _edit(bundle, **changes):
         (lambda b: (b / "model.safetensors").write_bytes(b"\0" * 50), "is damaged"),
         (lambda b: (b / "model.safetensors").write_bytes(b""), "is damaged"),
         (lambda b: os.truncate(b / "model.safetensors", 5000), "is damaged"),
-        (lambda b: (b / "generation_config.json").write_text('{"top_k": 0}'), "top_k must be"),
+        (lambda b: (b / "generation_config.json").write_text('{"top_k": -1}'), "top_k must be"),
     ],
 )
 def test_a_damaged_bundle_is_told(bundle, damage, message):
@@ -112,7 +112,7 @@ def test_a_name_that_is_nothing(tmp_path):
 
 def test_a_model_without_steps_is_refused(lm):
     bert = BERT(lm.tokenizer.vocab_size, 1, 8, 1)
-    with pytest.raises(ValueError, match="init_cache"):
+    with pytest.raises(ValueError, match="cache_spec"):
         TextGenerator(bert, lm.tokenizer)
 
 

@@ -34,7 +34,7 @@ TEXTS = tuple(text for text in proof.TEXTS if "Umlaut" not in text)
 
 
 def mediapipe(
-    task,
+    model,
     path,
     *,
     tokenizer=None,
@@ -52,7 +52,7 @@ def mediapipe(
     ``TextClassifier(modelPath: path).classify(text: text)``; ``embed`` of ``TextEmbedder`` alike.
 
     Args:
-        task: a `keraslm.tasks.TextClassifier` or `keraslm.tasks.SentenceEncoder`. Or a bare model,
+        model: a `keraslm.tasks.TextClassifier` or `keraslm.tasks.SentenceEncoder`. Or a bare model,
             which needs ``tokenizer``: a `keraslm.models.BERT` with the head ``"classifier"``,
             ``"pooled"`` or ``None`` (then the mean over the real tokens is taken), or another
             ``keras.Model`` on int ids ``(batch, seq)`` with an output ``(batch, classes)`` or
@@ -93,12 +93,12 @@ def mediapipe(
         >>> path = keraslm.export.mediapipe(classifier, "saved_models/mood", length=128)
     """
     check_kind(quantization)
-    if isinstance(task, Task):
-        answer = _of_task(task, tokenizer, labels, length)
+    if isinstance(model, Task):
+        answer = _of_task(model, tokenizer, labels, length)
     else:
         length = 128 if length is None else length
-        reader = reader_of(tokenizer, _checked_length(task, length))
-        answer = ModelAnswer(in_float32(task), reader, _checked_labels(labels), TEXTS)
+        reader = reader_of(tokenizer, _checked_length(model, length))
+        answer = ModelAnswer(in_float32(model), reader, _checked_labels(labels), TEXTS)
     path = Path(path)
     if path.suffix != ".tflite":
         path = path / ("embedder.tflite" if answer.labels is None else "classifier.tflite")

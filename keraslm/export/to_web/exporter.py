@@ -140,7 +140,7 @@ def web(
             _copy_packages(modules, new / "vendor")
         for file in PAGE_FILES:
             shutil.copyfile(PAGE / file, new / file)
-        lm.tokenizer.save(new / "tokenizer.json")
+        (new / "tokenizer.json").write_text(lm.tokenizer.to_json(), encoding="utf-8")
         tflite(
             lm,
             new / "model.tflite",
