@@ -84,7 +84,7 @@ export class TextStream {
     const raw = this.decode(this.window);
     const text = this.finished(raw);
     const stable = this.stable(raw, text);
-    const piece = text.slice(this.shown, Math.max(this.shown, stable));
+    const piece = text.slice(this.shown, stable).join("");
     this.shown = Math.max(this.shown, stable);
     if (piece) this.pending = 0;
     if (piece && stable === text.length) {
@@ -98,7 +98,7 @@ export class TextStream {
   /** The rest of the text, when no token follows. */
   close() {
     if (this.stopped) return "";
-    const piece = this.finished(this.decode(this.window)).slice(this.shown);
+    const piece = this.finished(this.decode(this.window)).slice(this.shown).join("");
     [this.window, this.fresh, this.shown] = [[], 0, 0];
     return this.give(piece, true);
   }
@@ -122,8 +122,9 @@ export class TextStream {
     this.shown = Math.max(0, this.finished(raw).length - rest);
   }
 
+  /** The characters, counted as Python does: one of two UTF-16 units is one. */
   finished(raw) {
-    return this.tokenizer.cleansUp ? cleanUp(raw) : raw;
+    return Array.from(this.tokenizer.cleansUp ? cleanUp(raw) : raw);
   }
 
   /** Length of the finished text that no later token changes. */

@@ -54,6 +54,7 @@ export class TextTokenizer {
 function engineOf(json) {
   const parts = {
     ...json,
+    normalizer: withRareChinese(json.normalizer),
     pre_tokenizer: withUnicodeWords(json.pre_tokenizer),
     post_processor: null, // a prompt's template is in model.json
     decoder: null,
@@ -74,6 +75,25 @@ function withUnicodeWords(part) {
   if (part?.type === "Whitespace") return UNICODE_WORDS;
   if (part?.type !== "Sequence") return part;
   return { ...part, pretokenizers: part.pretokenizers.map(withUnicodeWords) };
+}
+
+// BERT has blanks around each Chinese character; tokenizers.js forgets those of two UTF-16 units.
+const RARE_CHINESE = [
+  ["\u{20000}", "\u{2a6df}"], ["\u{2a700}", "\u{2b73f}"], ["\u{2b740}", "\u{2b81f}"],
+  ["\u{2b920}", "\u{2ceaf}"], ["\u{2f800}", "\u{2fa1f}"],
+];
+const BLANKS_AROUND_RARE_CHINESE = {
+  type: "Replace",
+  pattern: { Regex: `[${RARE_CHINESE.map((range) => range.join("-")).join("")}]` },
+  content: " $& ",
+};
+
+function withRareChinese(part) {
+  if (part?.type === "Sequence") {
+    return { ...part, normalizers: part.normalizers.map(withRareChinese) };
+  }
+  if (part?.type !== "BertNormalizer" || !part.handle_chinese_chars) return part;
+  return { type: "Sequence", normalizers: [BLANKS_AROUND_RARE_CHINESE, part] };
 }
 
 // A noncharacter: no text has it, so no text has a name that begins with it.
