@@ -244,7 +244,7 @@ def test_many_draws(site):
         settings = {"temperature": float(rng.choice([0.5, 1.0, 1.7])), "seed": i * 7919}
         settings |= [{}, {"top_k": 9}, {"top_p": 0.6}, {"min_p": 0.2}][i % 4]
         config = GenerationConfig(**settings)
-        method, how = method_of(config, 50), settings_of(config, config.seed)
+        method, how = method_of(config, 50), settings_of(config)
         token = next_token(logits[None], method, how, np.zeros(1, "int32"), np.int32(i))
         wanted.append(int(token[0]))
         calls.append([logits.tolist(), {camel(k): v for k, v in settings.items()}, i])

@@ -15,14 +15,20 @@ from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import prove
 from keraslm.export.to_tflite.exporter import PREFILL_LENGTHS, tflite
 from keraslm.export.to_web.browser import find_browser
+from keraslm.export.to_web.readable import check_tokenizer
 from keraslm.export.to_web.verify import verify_web
+from keraslm.generation.config import GenerationConfig
 
 FORMAT_VERSION = 1
 PAGE = Path(__file__).parent / "page"
 PAGE_FILES = (
-    "index.html", "app.js", "words.js", "style.css", "keraslm.js", "sampling.js", "serve.py",
+    "index.html", "app.js", "words.js", "style.css", "serve.py",
+    "keraslm.js", "sampling.js", "tokenizer.js", "stream.js", "spacing.js",
 )  # fmt: skip
-OUR_NAMES = {*PAGE_FILES, "README.md", "model.json", "model.tflite", "tokenizer.json", "vendor"}
+OUR_NAMES = {
+    *PAGE_FILES, "README.md", "model.json", "model.tflite", "tokenizer.json",
+    "tokenizer_config.json", "vendor",
+}  # fmt: skip
 
 # All three are under Apache-2.0.
 PACKAGES = {
@@ -71,9 +77,11 @@ A server should send `.js` as `text/javascript` and `.wasm` as `application/wasm
 </script>
 ```
 
-Settings: `maxNewTokens`, `temperature` (0: greedy), `topK`, `topP`, `minP`, `repetitionPenalty`,
-`seed`, `stopIds`; those not given are those of `model.json`. The same settings and seed give the
-same text as `TextGenerator.generate` in Python. A Content-Security-Policy needs
+Settings: `maxNewTokens` or `maxLength` (which counts the prompt too), `temperature` (0: greedy),
+`topK`, `topP`, `minP`, `repetitionPenalty`, `seed`, `stopIds`; those not given are those of
+`model.json`. `stop` is a string or strings at which to stop; with `allowControlTokens: false` the
+name of a control token in a prompt is text like any other. The same settings and seed give the same text, in the same
+pieces, as `TextGenerator.stream` in Python. A Content-Security-Policy needs
 `script-src 'self' 'wasm-unsafe-eval'`.
 
 ## In `vendor/`
@@ -117,8 +125,8 @@ def web(
         the folder's ``Path``.
 
     Raises:
-        ValueError: not a text generator, a folder that holds other files, or ``packages`` that
-            lack a package or have another version of it.
+        ValueError: not a text generator, a tokenizer that the page cannot read, a folder that holds
+            other files, or ``packages`` that lack a package or have another version of it.
         RuntimeError: npm is missing or fails, or the page does not give what Keras gives. It is
             not left behind.
 
@@ -130,6 +138,7 @@ def web(
             f"lm must be a keraslm.tasks.TextGenerator; received {type(lm).__name__}. The page "
             "needs its tokenizer: TextGenerator(model, tokenizer)."
         )
+    check_tokenizer(lm.tokenizer)
     folder = Path(folder)
     name = folder.resolve().name
     if (folder / "config.json").is_file():
@@ -192,7 +201,9 @@ def _describe(lm, folder, name, context):
         "prompt_template": dict(
             zip(("before", "after"), lm.tokenizer.prompt_template, strict=True)
         ),
+        "clean_up_tokenization_spaces": lm.tokenizer.cleans_up,
         "generation": lm.generation_config.to_dict(),
+        "max_length": _stated_length(lm),
         "files": files,
         "packages": PACKAGES,
     }
@@ -203,6 +214,12 @@ def _describe(lm, folder, name, context):
     ]
     text = README.format(name=name, version=__version__, packages="\n".join(lines))
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _stated_length(lm):
+    """The ``max_length`` that a Hugging Face folder states, where nothing states new tokens."""
+    is_default = lm.generation_config.max_new_tokens == GenerationConfig().max_new_tokens
+    return lm.stated.get("max_length") if is_default else None
 
 
 # === Packages ===

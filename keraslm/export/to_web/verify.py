@@ -5,23 +5,25 @@ import json
 import numpy as np
 
 from keraslm.export.decoder_proof import equal_tokens, judged_parts, keras_logits, text_for
-from keraslm.export.proof import NEW_TOKENS, written_prompts
+from keraslm.export.proof import NEW_TOKENS, TEXTS, written_prompts
 from keraslm.export.to_tflite.verify import quantization_of
 from keraslm.export.to_web.browser import run_in_browser
 from keraslm.export.verification import Verification, check_limits
 from keraslm.generation.config import GenerationConfig
 from keraslm.litert.flatbuffer import LiteRTFile
+from keraslm.tokenizers.stream import TextStream
 
 TOKENS = 96  # of the text: all logits of Keras go to the browser
 SCRIPT = """
-import { load, Run } from "/keraslm.js";
+import { load, Run, TextStream } from "/keraslm.js";
 
-export default async function ({ windows, prompts, room, texts }) {
+export default async function ({ windows, prompts, lengths, texts }) {
   const lm = await load("/");
   const size = lm.info.vocab_size;
   const references = new Float32Array(await (await fetch("./binary")).arrayBuffer());
   const result = {
-    tokens: 0, agreeing: 0, difference: 0, divergence: 0, logProbs: [0, 0], seconds: 0, free: [],
+    tokens: 0, agreeing: 0, difference: 0, divergence: 0, logProbs: [0, 0], seconds: 0,
+    free: [], streamed: [],
   };
   for (const ids of windows) {
     const run = new Run(lm);
@@ -41,13 +43,22 @@ export default async function ({ windows, prompts, room, texts }) {
     run.delete();
   }
   for (const [i, prompt] of prompts.entries()) {
-    const ids = [];
-    const settings = { temperature: 0, maxNewTokens: room[i], stopIds: [], repetitionPenalty: 1 };
-    for await (const id of lm.generateIds(prompt, settings)) ids.push(id);
+    const [ids, pieces] = [[], []];
+    const settings = {
+      temperature: 0, maxNewTokens: lengths[i], stopIds: [], repetitionPenalty: 1,
+      onToken: (id) => ids.push(id),
+    };
+    for await (const piece of lm.generate(prompt, settings)) pieces.push(piece);
     result.free.push(ids);
+    result.streamed.push(pieces);
   }
-  result.read = texts.map((text) => lm.tokenizer.encode(text));
-  result.written = result.free.map((ids) => lm.tokenizer.decode(ids));
+  for (const ids of windows) {
+    const stream = new TextStream(lm.tokenizer);
+    result.streamed.push([...ids.map((id) => stream.add(id)), stream.close()].filter(Boolean));
+  }
+  result.promptIds = prompts.map((prompt) => lm.promptIds(prompt));
+  result.ids = texts.map((text) => lm.tokenizer.encode(text));
+  result.texts = windows.map((ids) => lm.tokenizer.decode(ids));
   return result;
 }
 
@@ -65,37 +76,32 @@ def verify_web(path, lm, mode="quick", texts=None, limits=None) -> Verification:
     """`keraslm.export.verify` for a web folder.
 
     Raises:
-        RuntimeError: there is no Chromium, the page fails in it, or its tokenizer gives other
-            tokens or text than Python's.
+        RuntimeError: there is no Chromium, the page fails in it, or it gives other tokens of a
+            text, or another text of tokens, than Python.
     """
     context = json.loads((path / "model.json").read_text(encoding="utf-8"))["context"]
     judged = judged_parts(lm)
+    tokenizer = lm.tokenizer
     text = text_for(judged, texts, context, TOKENS)
     references = [keras_logits(judged.model, ids[:-1]) for ids in text.windows]
-    prompts = written_prompts(judged.generator, lm.tokenizer.bos_id or 0, context - 1)
-    lengths = [min(NEW_TOKENS, context - len(prompt)) for prompt in prompts]
-    configs = [GenerationConfig(max_new_tokens=length) for length in lengths]
+    prompts = _prompts(judged, context - 1)
+    ids = [tokenizer.prompt_ids(prompt) for prompt in prompts]
+    lengths = [min(NEW_TOKENS, context - len(prompt)) for prompt in ids]
     expected = [
-        judged.generator.generate([prompt], config)[0].ids
-        for prompt, config in zip(prompts, configs, strict=True)
+        judged.generator.generate([prompt], GenerationConfig(max_new_tokens=length))[0].ids
+        for prompt, length in zip(ids, lengths, strict=True)
     ]
-    read = lm.tokenizer.decode_batch(prompts)
+    samples = [*TEXTS, *tokenizer.decode_batch(text.windows)]
     found = run_in_browser(
         path,
         SCRIPT,
-        {"windows": text.windows, "prompts": prompts, "room": lengths, "texts": read},
+        {"windows": text.windows, "prompts": prompts, "lengths": lengths, "texts": samples},
         binary=np.concatenate(references).astype("<f4").tobytes(),
     )
-    if [lm.tokenizer.encode(text) for text in read] != found["read"] or (
-        lm.tokenizer.decode_batch(found["free"]) != found["written"]
-    ):
-        raise RuntimeError(
-            "The tokenizer gives other tokens or text in the browser than in Python. Use one of "
-            "keraslm.tokenizers.Tokenizer.train, such as a byte-level BPE."
-        )
+    _check_text(tokenizer, prompts, text.windows, samples, found)
     pairs = [
-        equal_tokens(ids, free, keras_logits(judged.model, prompt + ids)[len(prompt) - 1 :])
-        for prompt, ids, free in zip(prompts, expected, found["free"], strict=True)
+        equal_tokens(new, free, keras_logits(judged.model, prompt + new)[len(prompt) - 1 :])
+        for prompt, new, free in zip(ids, expected, found["free"], strict=True)
     ]
     tokens = found["tokens"]
     ours, keras = np.exp(-np.array([_number(x) for x in found["logProbs"]]) / tokens)
@@ -116,6 +122,62 @@ def verify_web(path, lm, mode="quick", texts=None, limits=None) -> Verification:
         judged_tokens=tokens,
         judged_on=text.name,
     )
+
+
+def _prompts(judged, longest):
+    """Texts that the model writes itself, and whose prompts have tokens that fit."""
+    prompts = []
+    for ids in written_prompts(judged.generator, judged.start, longest):
+        prompt = judged.tokenizer.decode(ids)
+        while (length := _length(judged.tokenizer, prompt)) > longest:
+            prompt = prompt[: len(prompt) * longest // length]
+        if length:
+            prompts.append(prompt)
+    return prompts
+
+
+def _length(tokenizer, prompt):
+    """Tokens of a prompt; 0 if it cannot be one."""
+    try:
+        return len(tokenizer.prompt_ids(prompt))
+    except ValueError:
+        return 0
+
+
+def _check_text(tokenizer, prompts, windows, samples, found):
+    """Refuse other tokens of a text, or another text of tokens, than Python's.
+
+    Raises:
+        RuntimeError: with the first that differs.
+    """
+    prompt_ids = [tokenizer.prompt_ids(prompt) for prompt in prompts]
+    streams = [
+        TextStream(tokenizer, ids, prompt=prompt)
+        for ids, prompt in zip(prompt_ids, prompts, strict=True)
+    ]
+    streams += [TextStream(tokenizer) for _ in windows]
+    pieces = [
+        [piece for piece in (*map(stream.add, ids), stream.close()) if piece]
+        for stream, ids in zip(streams, [*found["free"], *windows], strict=True)
+    ]
+    for name, expected in (
+        ("promptIds", prompt_ids),
+        ("ids", tokenizer.encode_batch(samples)),
+        ("texts", tokenizer.decode_batch(windows)),
+        ("streamed", pieces),
+    ):
+        for ours, theirs in zip(found[name], expected, strict=True):
+            if ours != theirs:
+                raise RuntimeError(
+                    f"The page gives another text than Python ({name}): {_short(ours)} instead of "
+                    f"{_short(theirs)}. Use a tokenizer of keraslm.tokenizers.Tokenizer.train, "
+                    "such as a byte-level BPE."
+                )
+
+
+def _short(value):
+    text = repr(value)
+    return text if len(text) < 200 else f"{text[:200]}…"
 
 
 def _number(value):

@@ -7,8 +7,11 @@
 import {
   getGlobalLiteRtPromise, loadAndCompile, loadLiteRt, supportsFeature, Tensor,
 } from "./vendor/litertjs-core/index.js";
-import { Tokenizer } from "./vendor/huggingface-tokenizers/tokenizers.js";
 import { nextToken, resolveSeed } from "./sampling.js";
+import { TextStream } from "./stream.js";
+import { TextTokenizer } from "./tokenizer.js";
+
+export { TextStream, TextTokenizer };
 
 const FORMAT_VERSION = 1;
 const WASM = new URL("./vendor/litertjs-core/wasm/", import.meta.url).href;
@@ -39,7 +42,9 @@ export async function load(folder = "./", { onProgress = () => {}, threads } = {
   const [tokenizerJson, model, withThreads] = await Promise.all([
     file("tokenizer.json"), file("model.tflite", onProgress), startLiteRt(threads),
   ]);
-  const tokenizer = new TextTokenizer(JSON.parse(new TextDecoder().decode(tokenizerJson)));
+  const tokenizer = new TextTokenizer(JSON.parse(new TextDecoder().decode(tokenizerJson)), {
+    cleansUp: Boolean(info.clean_up_tokenization_spaces),
+  });
   try {
     const compiled = await loadAndCompile(model, { accelerator: "wasm" });
     return new LanguageModel(info, tokenizer, compiled, withThreads);
@@ -105,33 +110,6 @@ async function sha256(content) {
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-// === Text ===
-
-export class TextTokenizer {
-  constructor(json) {
-    if (json.pre_tokenizer?.type === "Whitespace") json.pre_tokenizer = UNICODE_WORDS;
-    this.engine = new Tokenizer(json, { unk_token: json.model.unk_token });
-  }
-
-  encode(text) {
-    return this.engine.encode(text, { add_special_tokens: false }).ids;
-  }
-
-  decode(ids) {
-    const options = { skip_special_tokens: true, clean_up_tokenization_spaces: false };
-    return ids.length ? this.engine.decode(ids, options) : "";
-  }
-}
-
-// What tokenizers.js takes for letters of a word are those of English.
-const LETTER = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}";
-const UNICODE_WORDS = {
-  type: "Split",
-  pattern: { Regex: `[${LETTER}]+|[^${LETTER}\\s]+` },
-  behavior: "Removed",
-  invert: true,
-};
-
 // === The model ===
 
 export class LanguageModel {
@@ -154,31 +132,37 @@ export class LanguageModel {
   /**
    * Continue a text.
    * @param {string} text the prompt; an empty one starts a new text.
-   * @param settings maxNewTokens, temperature (0: greedy), topK, topP, minP, repetitionPenalty,
-   *     seed, stopIds: as in Python, where they are written max_new_tokens and so on. Those not
-   *     given are the model's own. onToken(id): called for each new token.
+   * @param settings maxNewTokens, maxLength (prompt and continuation together), temperature
+   *     (0: greedy), topK, topP, minP, repetitionPenalty, seed, stopIds: as in Python, where they
+   *     are written max_new_tokens and so on. Those not given are the model's own. stop: a string
+   *     or strings at which to stop, no part of the text. allowControlTokens: see `promptIds`.
+   *     onToken(id): called for each new token.
    * @yields {string} pieces; a piece waits until its characters are whole. Leave the loop to stop.
    */
-  async *generate(text, { onToken = () => {}, ...settings } = {}) {
-    const ids = [];
-    let shown = "";
-    for await (const id of this.generateIds(this.promptIds(text), settings)) {
+  async *generate(text, options = {}) {
+    const { stop = [], allowControlTokens = true, onToken = () => {}, ...settings } = options;
+    const ids = this.promptIds(text, { allowControlTokens });
+    const stream = new TextStream(this.tokenizer, ids, { stop: checkedStop(stop), prompt: text });
+    for await (const id of this.generateIds(ids, settings)) {
       onToken(id);
-      ids.push(id);
-      const ready = this.tokenizer.decode(ids).replace(/\ufffd+$/, "");
-      if (ready.length > shown.length) {
-        yield ready.slice(shown.length);
-        shown = ready;
-      }
+      const piece = stream.add(id);
+      if (piece) yield piece;
+      if (stream.stopped) return;
     }
-    const rest = this.tokenizer.decode(ids).slice(shown.length);
+    const rest = stream.close();
     if (rest) yield rest;
   }
 
-  promptIds(text) {
-    const ids = this.tokenizer.encode(text);
+  /**
+   * Ids of a prompt, with the tokens that the tokenizer puts around it.
+   * @param options allowControlTokens: whether <|endoftext|> and the like in the text are tokens;
+   *     false for prompts that others wrote.
+   */
+  promptIds(text, { allowControlTokens = true } = {}) {
+    const { before, after } = this.info.prompt_template ?? { before: [], after: [] };
+    const ids = [...before, ...this.tokenizer.encode(text, { allowControlTokens }), ...after];
+    if ((!text || !ids.length) && this.info.start_id != null) return [this.info.start_id];
     if (ids.length) return ids;
-    if (this.info.start_id != null) return [this.info.start_id];
     throw new LanguageModelError(
       "empty",
       "The prompt is empty, and the tokenizer has no token that starts a text. Give at least one " +
@@ -187,15 +171,15 @@ export class LanguageModel {
 
   /** Continue token ids; see `generate`. Yields ids. */
   async *generateIds(prompt, settings = {}) {
-    const { maxNewTokens, stopIds, ...how } = complete(settings, this.info.generation);
+    const { maxNewTokens, maxLength, stopIds, ...how } = complete(settings, this.info.generation);
     this.check(prompt);
+    const most = mostNewTokens(settings, maxNewTokens, maxLength, this.info, prompt.length);
     const seen = new Set(prompt);
     const run = new Run(this);
     try {
       await run.prefill(prompt.slice(0, -1));
       let token = prompt.at(-1);
-      const room = Math.min(maxNewTokens, this.contextLength - prompt.length);
-      for (let step = 0; step < room; step++) {
+      for (let step = 0; step < Math.min(most, this.contextLength - prompt.length); step++) {
         token = nextToken(await run.decode(token), how, seen, step);
         if (stopIds.includes(token)) return;
         seen.add(token);
@@ -304,6 +288,7 @@ function breathe() {
 const isWhole = Number.isSafeInteger;
 const LIMITS = {
   maxNewTokens: ["a positive whole number", (x) => isWhole(x) && x >= 1],
+  maxLength: ["a positive whole number", (x) => isWhole(x) && x >= 1],
   temperature: ["0 (greedy) or more", (x) => x >= 0],
   topK: ["0 (off) or a positive whole number", (x) => isWhole(x) && x >= 0],
   topP: ["above 0 and at most 1", (x) => x > 0 && x <= 1],
@@ -333,6 +318,28 @@ function complete(given, own) {
   }
   settings.seed = resolveSeed(settings.seed);
   return settings;
+}
+
+/** At most so many new tokens: `maxLength`, given or the model's own, counts the prompt too. */
+function mostNewTokens(given, maxNewTokens, maxLength, info, promptLength) {
+  if (maxLength == null && given.maxNewTokens == null && info.max_length != null) {
+    return Math.max(info.max_length - promptLength, 1); // it bounds no prompt
+  }
+  if (maxLength == null) return maxNewTokens;
+  if (given.maxNewTokens != null) {
+    throw new LanguageModelError("setting", "Give maxNewTokens or maxLength, not both.");
+  }
+  if (maxLength > promptLength) return maxLength - promptLength;
+  throw new LanguageModelError(
+    "setting",
+    `maxLength=${maxLength} counts the prompt, which has ${promptLength} tokens. Use a larger ` +
+      "maxLength, or maxNewTokens.");
+}
+
+function checkedStop(stop) {
+  if ([stop].flat().every((one) => typeof one === "string")) return stop;
+  throw new LanguageModelError(
+    "setting", `stop must be a string or an array of strings; received ${stop}.`, { name: "stop" });
 }
 
 const snakeCase = (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
