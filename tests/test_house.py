@@ -229,6 +229,32 @@ def test_packages_that_need_keras_import_it_first():
         assert ast.unparse(imports[0]) == "import keras"
 
 
+# === Places ===
+
+
+def test_a_task_is_named_in_its_file_and_its_row():
+    """``__init__.py`` lists what is public; the zoo and MediaPipe want tasks of their own."""
+    from keraslm.tasks.table import TASKS
+
+    files = {task.__module__ for task in TASKS.values()}
+    places = {
+        f"{target.rpartition('.')[2]} in {module}"
+        for module, target in ARROWS
+        if target in files
+        and module not in ("keraslm.tasks.table", "keraslm.tasks")
+        and "mediapipe" not in module
+    }
+    assert places == set()
+
+
+def test_a_target_is_its_folder_and_its_row():
+    from keraslm._targets import TARGETS
+
+    folders = {f"keraslm.export.to_{name}" for name in TARGETS}
+    assert all(folder in MODULES for folder in folders)
+    assert not [a for a in ARROWS if a[0] == "keraslm.export.targets" and a[1].count(".") > 2]
+
+
 # === Registered names ===
 
 

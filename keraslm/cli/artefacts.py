@@ -2,13 +2,7 @@
 
 from pathlib import Path
 
-TARGETS = {
-    "tflite": "model.tflite",
-    "litertlm": "model.litertlm",
-    "saved_model": "saved_model",
-    "web": "web",
-}
-QUANTIZATIONS = ("float16", "int8", "int4", "int8_weights")
+from keraslm._targets import TARGETS
 
 
 def add(command):
@@ -22,7 +16,8 @@ def add(command):
     sub.add_argument("model", help="bundle folder")
     sub.add_argument("--to", action="append", choices=tuple(TARGETS),
                      help="repeat for several (default: tflite and saved_model)")  # fmt: skip
-    sub.add_argument("--quantization", choices=QUANTIZATIONS, help="of tflite, litertlm and web")
+    sub.add_argument("--quantization", metavar="KIND",
+                     help="float16, int8, int8_weights or int4 (default: float32)")  # fmt: skip
     sub.add_argument("--out", type=Path, help="folder (default: the bundle)")
     sub.add_argument("--no-verify", dest="verify", action="store_false")
 
@@ -96,17 +91,18 @@ def _stream(path, prompt, settings, stop):
 
 def _export(args):
     from keraslm import export
+    from keraslm.litert.quantization import check_kind
     from keraslm.tasks import from_pretrained
 
+    check_kind(args.quantization)
     lm = from_pretrained(args.model)
     out = args.out or Path(args.model)
     if str(out) == "demo" and not out.is_dir():
         raise ValueError("--out is missing: the installed model's own folder is not written to.")
-    for target in args.to or ("tflite", "saved_model"):
-        options = {} if target == "saved_model" else {"quantization": args.quantization}
-        path = getattr(export, target)(
-            lm, out / TARGETS[target], verify=args.verify and "quick", **options
-        )
+    for name in args.to or ("tflite", "saved_model"):
+        target = export.TARGETS[name]
+        options = {"quantization": args.quantization} if target.quantizes else {}
+        path = target.export(lm, out / target.name, verify=args.verify and "quick", **options)
         print(f"{path}: {export.Verification.from_manifest(path) or 'not verified'}")
 
 

@@ -8,6 +8,15 @@ from pathlib import Path
 from keraslm._files import replaced_file
 
 
+def begins(path, content, at=0):
+    """Whether a path is a file with these bytes at a place."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        file.seek(at)
+        return file.read(len(content)) == content
+
+
 def manifest_entry(path):
     """What ``manifest.json`` says of an export; ``None`` if nothing.
 

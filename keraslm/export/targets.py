@@ -1,18 +1,13 @@
-"""The targets of export, one row each, and proof of whatever stands at a path."""
+"""The targets of export, and proof of whatever stands at a path."""
 
+import importlib
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from keraslm._targets import TARGETS as FILES
 from keraslm.export.manifest import manifest_entry
-from keraslm.export.to_litertlm.exporter import litertlm
-from keraslm.export.to_litertlm.verify import verify_litertlm
-from keraslm.export.to_saved_model.exporter import saved_model
-from keraslm.export.to_saved_model.verify import verify_saved_model
-from keraslm.export.to_tflite.exporter import tflite
-from keraslm.export.to_tflite.verify import verify_tflite
-from keraslm.export.to_web.exporter import web
-from keraslm.export.to_web.verify import verify_web
 from keraslm.export.verification import Verification
 
 
@@ -23,7 +18,7 @@ class Target(NamedTuple):
         name: its file or folder in a bundle.
         export: writes it: ``export(task, path, …)``.
         is_at: whether a path holds it.
-        verify: compares it with the task: ``verify(path, task, mode, texts)``.
+        verify: compares it with the task: ``verify(path, task, mode, texts, limits)``.
         quantizes: whether ``export`` takes ``quantization``.
     """
 
@@ -31,37 +26,17 @@ class Target(NamedTuple):
     export: Callable
     is_at: Callable[[Path], bool]
     verify: Callable
-    quantizes: bool = True
+    quantizes: bool
 
 
-def _begins(path: Path, content: bytes, at: int = 0) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        file.seek(at)
-        return file.read(len(content)) == content
+def _target(name: str, file: str) -> Target:
+    """What the folder of a target has."""
+    folder = importlib.import_module(f"keraslm.export.to_{name}")
+    quantizes = "quantization" in inspect.signature(folder.export).parameters
+    return Target(file, folder.export, folder.is_at, folder.verify, quantizes)
 
 
-# The first row whose ``is_at`` holds is taken.
-TARGETS = {
-    "tflite": Target("model.tflite", tflite, lambda path: _begins(path, b"TFL3", 4), verify_tflite),
-    "litertlm": Target(
-        "model.litertlm", litertlm, lambda path: _begins(path, b"LITERTLM"), verify_litertlm
-    ),
-    "saved_model": Target(
-        "saved_model",
-        saved_model,
-        lambda path: (path / "saved_model.pb").is_file(),
-        verify_saved_model,
-        quantizes=False,
-    ),
-    "web": Target(
-        "web",
-        web,
-        lambda path: (path / "model.tflite").is_file() and (path / "index.html").is_file(),
-        verify_web,
-    ),
-}
+TARGETS = {name: _target(name, file) for name, file in FILES.items()}
 
 
 def target_of(path) -> str | None:

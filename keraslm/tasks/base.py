@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -233,6 +234,19 @@ class Task:
     def settings(self) -> dict[str, Any]:
         """What the bundle keeps beside model and tokenizer, as JSON-ready values."""
         return {"max_length": self.max_length}
+
+    @classmethod
+    def stated_settings(cls, folder: Path, config: dict[str, Any], model: Any) -> dict[str, Any]:
+        """The settings that a folder of Hugging Face's states.
+
+        Args:
+            folder: the folder.
+            config: its ``config.json``.
+            model: the model that was loaded from it.
+        """
+        from keraslm.interop.folders import max_length_of
+
+        return {"max_length": max_length_of(folder, model.max_length)}
 
     def with_model(self, model: Any) -> "Task":
         """The same task on another model, such as a float32 copy."""

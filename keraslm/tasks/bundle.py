@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 from keraslm._files import replaced_folder
+from keraslm._targets import TARGETS
 from keraslm._version import __version__
 from keraslm.generation.config import GenerationConfig
 from keraslm.models.loading import build_with_values, weights_of
@@ -21,7 +22,7 @@ from keraslm.tokenizers.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
 # Exports of earlier weights, which new weights make wrong.
-EXPORTS = ("manifest.json", "model.tflite", "model.litertlm", "saved_model", "web")
+EXPORTS = ("manifest.json", *TARGETS.values())
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "generation_config.json")
 
 CARD = """# {name}

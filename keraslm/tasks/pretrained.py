@@ -1,21 +1,12 @@
 """The third door: something on disk, or on Hugging Face's hub."""
 
-from keraslm.interop.configs import family_of, head_of, labels_of, read_json
-from keraslm.interop.folders import (
-    fitting_tokenizer,
-    is_huggingface,
-    max_length_of,
-    pooling_of,
-)
-from keraslm.interop.generation_files import generation_config_of, stated_generation
+from keraslm.interop.configs import family_of, head_of, read_json
+from keraslm.interop.folders import fitting_tokenizer, is_huggingface, pooling_of
 from keraslm.interop.hub import find
 from keraslm.interop.huggingface import load_huggingface
 from keraslm.interop.tensors import check_no_adapter
 from keraslm.tasks import bundle, classes
-from keraslm.tasks.question_answerer import LENGTH
-from keraslm.tasks.sentence_encoder import SentenceEncoder
 from keraslm.tasks.table import TASK_OF_HEAD, TASKS
-from keraslm.tasks.text_generator import TextGenerator
 
 
 def from_pretrained(path, dtype=None, *, revision=None, offline=False):
@@ -66,9 +57,10 @@ def from_pretrained(path, dtype=None, *, revision=None, offline=False):
 
 def _from_hugging_face(folder, dtype):
     where = folder / "config.json"
-    pooling = pooling_of(folder)
+    is_sentences = bool(pooling_of(folder))
     config = read_json(where)
-    if not pooling:
+    head = None
+    if not is_sentences:
         family = family_of(config, where)
         head = head_of(family, config, where)
         if head not in TASK_OF_HEAD:
@@ -76,22 +68,11 @@ def _from_hugging_face(folder, dtype):
                 f"{where} has the architecture {family.heads[head][0]}, for which there is no "
                 f"task. Use keraslm.interop.load_huggingface(folder)."
             )
-    model = load_huggingface(folder, head=None if pooling else "auto", dtype=dtype)
+    task = TASK_OF_HEAD[head]
+    model = load_huggingface(folder, head=None if is_sentences else "auto", dtype=dtype)
     tokenizer = fitting_tokenizer(folder, model)
-    if not pooling and head == "lm":
-        generation = generation_config_of(folder, config)
-        stated = stated_generation(folder, config)
-        return TextGenerator(model, tokenizer, generation, stated=stated)
-    settings = {"max_length": max_length_of(folder, model.max_length)}
-    if pooling:
-        return SentenceEncoder(model, tokenizer, **settings, **pooling)
-    if head == "span":
-        settings["max_length"] = min(settings["max_length"], LENGTH)
-    if head == "classifier":
-        settings["problem_type"] = config.get("problem_type")
-    if head in ("classifier", "token_classifier"):
-        settings["labels"] = labels_of(config, where)
+    settings = task.stated_settings(folder, config, model)
     try:
-        return TASK_OF_HEAD[head](model, tokenizer, **settings)
+        return task(model, tokenizer, **settings)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error

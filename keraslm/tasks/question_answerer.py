@@ -70,6 +70,12 @@ class QuestionAnswerer(PairTask):
     def settings(self):
         return {**super().settings, "stride": self.stride}
 
+    @classmethod
+    def stated_settings(cls, folder, config, model):
+        """As of every task; windows are 384 tokens at most."""
+        stated = super().stated_settings(folder, config, model)
+        return {**stated, "max_length": min(stated["max_length"], LENGTH)}
+
     def predict(
         self,
         question: str,

@@ -79,6 +79,13 @@ class SentenceEncoder(Task):
             kept["default_prompt_name"] = self.default_prompt_name
         return kept if self.include_prompt else {**kept, "include_prompt": False}
 
+    @classmethod
+    def stated_settings(cls, folder, config, model):
+        """As of every task, with the poolings and prompts of sentence-transformers."""
+        from keraslm.interop.folders import pooling_of
+
+        return {**super().stated_settings(folder, config, model), **(pooling_of(folder) or {})}
+
     @property
     def width(self) -> int:
         """Length of a vector."""

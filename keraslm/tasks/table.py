@@ -20,8 +20,8 @@ TASKS = {
     "NextSentence": NextSentence,
 }
 
-# Head of a model → the task for it; ``"lm"`` is the language head of a decoder.
-TASK_OF_HEAD = {head: task for task in TASKS.values() for head in task.heads}
+# Head of a model → the first task for it; ``"lm"`` is the language head of a decoder.
+TASK_OF_HEAD = {head: task for task in reversed(TASKS.values()) for head in task.heads}
 
 
 def task_for(model, tokenizer=None, labels=None, max_length=None):

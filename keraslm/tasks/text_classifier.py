@@ -73,6 +73,17 @@ class TextClassifier(Task):
             "problem_type": self.problem_type,
         }
 
+    @classmethod
+    def stated_settings(cls, folder, config, model):
+        """As of every task, with the names of the classes and the kind of problem."""
+        from keraslm.interop.configs import labels_of
+
+        return {
+            **super().stated_settings(folder, config, model),
+            "labels": labels_of(config, folder / "config.json"),
+            "problem_type": config.get("problem_type"),
+        }
+
     def predict(self, texts: Any) -> Any:
         """A `Classified` for a str, a list of them for a list.
 

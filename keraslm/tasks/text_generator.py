@@ -323,6 +323,16 @@ class TextGenerator:
         """What the bundle keeps beside model, tokenizer and generation settings."""
         return {"stated": self.stated} if self.stated else {}
 
+    @classmethod
+    def stated_settings(cls, folder, config, model) -> dict:
+        """The settings that a folder of Hugging Face's states; see `Task.stated_settings`."""
+        from keraslm.interop.generation_files import generation_config_of, stated_generation
+
+        return {
+            "generation_config": generation_config_of(folder, config),
+            "stated": stated_generation(folder, config),
+        }
+
     def save_huggingface(self, folder):
         """Write a folder that `transformers` loads; see `keraslm.interop.save_huggingface`."""
         from keraslm.interop.huggingface import save_huggingface

@@ -57,6 +57,14 @@ class TokenClassifier(Task):
     def settings(self):
         return {**super().settings, "labels": self.labels}
 
+    @classmethod
+    def stated_settings(cls, folder, config, model):
+        """As of every task, with the names of the classes."""
+        from keraslm.interop.configs import labels_of
+
+        labels = labels_of(config, folder / "config.json")
+        return {**super().stated_settings(folder, config, model), "labels": labels}
+
     def predict(
         self, texts: Any, aggregation: str = "simple", ignore_labels: Sequence[str] = ("O",)
     ) -> list:
