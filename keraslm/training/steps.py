@@ -110,8 +110,7 @@ class StepStatistics:
         """Keep the norm of a batch's gradients, which the optimizer has not seen yet."""
         import tensorflow as tf
 
-        # Sparse gradients name a token as often as it occurs: its norm is that of their sum.
-        gradients = [tf.convert_to_tensor(g) for g in gradients if g is not None]
+        gradients = [g for g in gradients if g is not None]
         context = tf.distribute.get_replica_context()
         if context is not None and context.num_replicas_in_sync > 1:
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
@@ -144,13 +143,9 @@ def train_step(model, data):
     weights = model.trainable_weights
     if weights:
         gradients = tape.gradient(scaled, weights)
-        if (
-            model.optimizer.gradient_accumulation_steps
-            or model.dtype_policy.name == "mixed_float16"
-        ):
-            # Keras divides what it has accumulated or scaled, which it cannot where the gradients
-            # of a table are sparse.
-            gradients = [g if g is None else tf.convert_to_tensor(g) for g in gradients]
+        # Of tables they are sparse, which Keras cannot scale or accumulate. A token stands there as
+        # often as it occurs: its gradient is the sum.
+        gradients = [g if g is None else tf.convert_to_tensor(g) for g in gradients]
         model.step_statistics.measure(model.optimizer, gradients)
         model.optimizer.apply(gradients, weights)
     else:
