@@ -61,7 +61,10 @@ def test_gradient_norm_and_token_weighted_loss(fields, optimizer, compiled):
 
 @pytest.mark.parametrize("cls", [GPT, BERT])
 def test_the_step_is_keras_own(cls):
-    """Losses, weights and optimizer, to the bit, as with the step that Keras has."""
+    """Losses, weights and optimizer as with the step that Keras has.
+
+    But for rounding: Keras adds up the gradients of a token that occurs twice in another order.
+    """
 
     class Plain(cls):
         train_step = keras.Model.train_step
@@ -73,9 +76,10 @@ def test_the_step_is_keras_own(cls):
         history = model.fit(X, Y, batch_size=4, epochs=2, sample_weight=WEIGHTS, verbose=0)
         runs.append((history.history, model.get_weights(), model.optimizer.variables))
     ours, theirs = runs
-    assert ours[0] == theirs[0]
+    for name in theirs[0]:
+        np.testing.assert_allclose(ours[0][name], theirs[0][name], rtol=1e-5)
     for a, b in zip([*ours[1], *ours[2]], [*theirs[1], *theirs[2]], strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
 def test_nothing_of_it_is_a_weight_or_a_metric(tmp_path):
