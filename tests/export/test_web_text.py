@@ -210,6 +210,35 @@ def test_a_proved_export_writes_what_python_writes(name, packages, tmp_path):
     assert sum(len(pieces) for pieces in expected) > 100
 
 
+FORM = """
+export default async function (prompt) {
+  const frame = document.body.appendChild(document.createElement("iframe"));
+  frame.src = "/index.html";
+  await new Promise((resolve) => (frame.onload = resolve));
+  const byId = (id) => frame.contentDocument.getElementById(id);
+  const ready = async () => {
+    while (byId("generate").disabled) await new Promise((resolve) => setTimeout(resolve, 20));
+  };
+  await ready();
+  const { value, placeholder } = byId("maxNewTokens");
+  byId("prompt").value = prompt;
+  byId("generate").click();
+  await ready();
+  return { value, placeholder, text: byId("output").textContent };
+}
+"""
+
+
+@peer
+def test_a_stated_length_holds_in_the_form_too(lm, site, tmp_path):
+    copy = shutil.copytree(site, tmp_path / "site")
+    changed("model.json", '"max_length": null', '"max_length": 20')(copy)
+    found = run_in_browser(copy, FORM, "The government")
+    text = lm.generate("The government", max_length=20)
+    assert found == {"value": "", "placeholder": "20 with the prompt", "text": text}
+    assert text != lm.generate("The government")
+
+
 def changed(file, old, new):
     """A change of a file of the page."""
 

@@ -80,8 +80,8 @@ A server should send `.js` as `text/javascript` and `.wasm` as `application/wasm
 Settings: `maxNewTokens` or `maxLength` (which counts the prompt too), `temperature` (0: greedy),
 `topK`, `topP`, `minP`, `repetitionPenalty`, `seed`, `stopIds`; those not given are those of
 `model.json`. `stop` is a string or strings at which to stop; with `allowControlTokens: false` the
-name of a control token in a prompt is text like any other. The same settings and seed give the same text, in the same
-pieces, as `TextGenerator.stream` in Python. A Content-Security-Policy needs
+name of a control token in a prompt is text like any other. The same settings and seed give the
+same text, in the same pieces, as `TextGenerator.stream` in Python. A Content-Security-Policy needs
 `script-src 'self' 'wasm-unsafe-eval'`.
 
 ## In `vendor/`
