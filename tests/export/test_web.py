@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -124,28 +122,6 @@ def test_needs_a_text_generator(lm, tmp_path):
 peer = pytest.mark.peer
 
 
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory):
-    """The real packages: of KERASLM_NODE_MODULES, or from npm."""
-    if find_browser() is None:
-        pytest.skip("no Chromium")
-    if "KERASLM_NODE_MODULES" in os.environ:
-        return os.environ["KERASLM_NODE_MODULES"]
-    if shutil.which("npm") is None:
-        pytest.skip("no npm; set KERASLM_NODE_MODULES")
-    folder = tmp_path_factory.mktemp("npm")
-    wanted = [f"{name}@{version}" for name, version in PACKAGES.items()]
-    command = ["npm", "install", "--ignore-scripts", "--prefix", str(folder), *wanted]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("npm cannot install the packages; set KERASLM_NODE_MODULES")
-    return folder / "node_modules"
-
-
-@pytest.fixture(scope="module")
-def site(lm, packages, tmp_path_factory):
-    return web(lm, tmp_path_factory.mktemp("web") / "site", packages=packages, verify=False)
-
-
 @peer
 @pytest.mark.parametrize("quantization", [None, "int8"])
 def test_verified_export(lm, packages, quantization, tmp_path):
@@ -256,38 +232,6 @@ def test_many_draws(site):
     assert found["shares"] == [float(share) for share in shares]
 
 
-TOKENIZE = """
-import { TextTokenizer } from "/keraslm.js";
-
-export default (kinds) => kinds.map(({ json, texts, ids }) => {
-  const tokenizer = new TextTokenizer(json);
-  return [texts.map((text) => tokenizer.encode(text)), ids.map((x) => tokenizer.decode(x))];
-});
-"""
-TEXTS = [
-    "The government",
-    "",
-    " a  b\n\n\tc ",
-    "\u4eca\u5929\u5929\u6c14\u5f88\u597d\u3002 ok",
-    "na\u00efve caf\u00e9 e\u0301 \U0001f44d\U0001f3fd don't it's 1,234.5%",
-    "<|endoftext|>x[CLS] y",
-]
-
-
-@peer
-def test_tokenizers_of_all_kinds(articles, site):
-    from keraslm.tokenizers import Tokenizer
-
-    rng = np.random.default_rng(2)
-    texts, kinds, wanted = [*TEXTS, *articles[:5]], [], []
-    for kind, size in {"bpe": 600, "wordpiece": 800, "word": 900, "char": None}.items():
-        tokenizer = Tokenizer.train([*articles[:60], *TEXTS[2:]], kind=kind, vocab_size=size)
-        ids = rng.integers(0, tokenizer.vocab_size, (20, 12)).tolist()
-        kinds.append({"json": json.loads(tokenizer.to_json()), "texts": texts, "ids": ids})
-        wanted.append([[tokenizer.encode(text) for text in texts], tokenizer.decode_batch(ids)])
-    assert run_in_browser(site, TOKENIZE, kinds) == wanted
-
-
 STREAM = """
 import { load } from "/keraslm.js";
 
@@ -326,7 +270,9 @@ def test_text_streams_as_in_python(lm, site):
     assert (full, odd, unknown) == ("full", "setting", "setting")
     assert "fills the context of 160: nothing can follow" in says
     assert range_ == "topP must be above 0 and at most 1; received 2."
-    assert names.startswith("There is no setting top. Settings are maxNewTokens, temperature")
+    assert names.startswith(
+        "There is no setting top. Settings are maxNewTokens, maxLength, temperature"
+    )
 
 
 PAGE = """

@@ -22,6 +22,8 @@ READABLE = {
         "Strip", "WordPiece",
     },
 }  # fmt: skip
+# Settings of a model that @huggingface/tokenizers does not read.
+IGNORED = {"Unigram": "byte_fallback", "BPE": "continuing_subword_prefix"}
 NESTED = ("normalizers", "pretokenizers", "decoders")
 
 
@@ -38,6 +40,9 @@ def check_tokenizer(tokenizer: Tokenizer) -> None:
                 _refuse(part, config["type"])
             if part == "decoder" and "Regex" in config.get("pattern", {}):
                 _refuse(part, f"Replace with the regular expression {config['pattern']['Regex']!r}")
+    model = data["model"]
+    if model.get(ignored := IGNORED.get(model["type"])):
+        _refuse("model", f"{model['type']} with {ignored}={model[ignored]!r}")
     for key in ("truncation", "padding"):
         if data[key] is not None:
             _refuse(key, f"{data[key]}; tokenizer.engine.no_{key}() takes it away")

@@ -20,12 +20,14 @@ function complain(error) {
 }
 
 /** The model's own settings, as the form shows them. */
-function fill({ name, generation: own }) {
+function fill({ name, generation: own, max_length: maxLength }) {
   if (name) byId("name").textContent = document.title = name;
   const sampled = isSampled({
     temperature: own.temperature, topK: own.top_k, topP: own.top_p, minP: own.min_p,
   });
-  byId("maxNewTokens").value = own.max_new_tokens;
+  byId("maxNewTokens").value = maxLength == null ? own.max_new_tokens : "";
+  byId("maxNewTokens").placeholder = maxLength == null ? "" : words.withPrompt(maxLength);
+  byId("maxNewTokens").required = maxLength == null;
   byId("temperature").value = sampled ? own.temperature ?? 1 : 0;
   byId("topK").value = own.top_k ?? "";
   byId("topP").value = own.top_p ?? "";

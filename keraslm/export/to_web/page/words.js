@@ -7,6 +7,7 @@ const en = {
   loading: (done, all) => (all ? `Loading the model: ${done} of ${all} MB` : "Loading the model"),
   ready: (threads) =>
     `Ready, ${threads ? "with threads" : "on one thread (see README.md for more)"}.`,
+  withPrompt: (count) => `${count} with the prompt`,
   reading: "Reading the prompt",
   progress: (count, rate) => `${count} tokens${rateOf(rate, "tokens/s")}`,
   done: (count, rate) => `Done: ${count} tokens${rateOf(rate, "tokens/s")}`,
@@ -35,6 +36,7 @@ const zh = {
   },
   loading: (done, all) => (all ? `正在加载模型：${done} / ${all} MB` : "正在加载模型"),
   ready: (threads) => (threads ? "就绪，使用多线程。" : "就绪，使用单线程（多线程见 README.md）。"),
+  withPrompt: (count) => `连同提示共 ${count}`,
   reading: "正在读取提示文本",
   progress: (count, rate) => `${count} 个词元${rateOf(rate, "词元/秒")}`,
   done: (count, rate) => `完成：${count} 个词元${rateOf(rate, "词元/秒")}`,
