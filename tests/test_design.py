@@ -56,7 +56,7 @@ def patched(text, hunk):
 
 def add(block, root):
     """Do to the package in ``root`` what a block shows."""
-    path, (first, *lines) = root / file_of(block), block.code.splitlines(keepends=True)
+    path, lines = root / file_of(block), block.code.splitlines(keepends=True)[1:]
     if block.language == "python":
         assert not path.exists()
         path.parent.mkdir(exist_ok=True)

@@ -188,7 +188,9 @@ def test_generator_and_litert_agree_on_ties():
 
 
 def test_a_page_of_which_the_tokenizer_knows_no_character_is_not_judged_on():
-    tokenizer = Tokenizer.train(["我喜欢这个故事，很有趣。"], kind="char", vocab_size=15, min_frequency=1)
+    tokenizer = Tokenizer.train(
+        ["我喜欢这个故事，很有趣。"], kind="char", vocab_size=15, min_frequency=1
+    )
     assert not tokenizer.decode(tokenizer.encode("word"))
     gpt = GPT(tokenizer.vocab_size, 1, 8, 2, max_length=16)
     judged = judged_parts(TextGenerator(gpt, tokenizer))
