@@ -94,10 +94,10 @@ def text_for(lm: Judged, texts: Any, length: int, most: int = QUICK_TOKENS) -> T
     found = {name: windows for name, windows in found.items() if windows}
     if not found:
         raise ValueError("The tokenizer makes no two tokens of a page. Give texts=[…] to judge on.")
-    losses = {
-        name: _loss(lm.model, windows[0]) * len(windows[0]) / len(lm.tokenizer.decode(windows[0]))
-        for name, windows in found.items()
-    }
+    losses = {}
+    for name, windows in found.items():
+        characters = len(lm.tokenizer.decode(windows[0]))  # none, if all are unknown
+        losses[name] = _loss(lm.model, windows[0]) * len(windows[0]) / max(characters, 1)
     name = min(losses, key=lambda name: losses[name])
     return Text(f"keraslm's {name} page", found[name])
 

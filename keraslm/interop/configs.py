@@ -1,9 +1,12 @@
 """A ``config.json`` of Hugging Face's: read into our fields, and written."""
 
+import dataclasses
 import json
 import math
+import typing
 
 from keraslm.interop.families import ACTIVATIONS, FAMILIES
+from keraslm.models.config import TransformerConfig
 
 
 def read_json(file):
@@ -48,10 +51,11 @@ def check(is_right, key, value, where):
 
 # Our fields that are not whole numbers, and those that may be null.
 KINDS = {
-    "activation": str, "tied": bool, "dropout": float, "norm_epsilon": float,
-    "attention_scale": float, "attention_softcap": float, "logits_softcap": float,
-    **dict.fromkeys(("use_bias", "qkv_bias", "output_bias", "ffn_bias", "parallel_residual"), bool),
-}  # fmt: skip
+    field.name: kind
+    for field in dataclasses.fields(TransformerConfig)
+    for kind in (str, bool, float)
+    if kind in (field.type, *typing.get_args(field.type))
+}
 OPTIONAL = {"num_kv_heads", "head_dim", "ffn_dim", "window", "attention_softcap", "logits_softcap"}
 
 # Keys of any family that change what is computed, and the one value that we compute.

@@ -1,5 +1,7 @@
 """The tasks, one row each."""
 
+from typing import Any
+
 from keraslm.tasks.fill_mask import FillMask
 from keraslm.tasks.next_sentence import NextSentence
 from keraslm.tasks.question_answerer import QuestionAnswerer
@@ -10,7 +12,7 @@ from keraslm.tasks.token_classifier import TokenClassifier
 
 # By the name that a bundle gives. What a task takes (``heads``) and what a model card shows of it
 # (``example``) stand in its class.
-TASKS = {
+TASKS: dict[str, Any] = {
     "TextGenerator": TextGenerator,
     "FillMask": FillMask,
     "SentenceEncoder": SentenceEncoder,

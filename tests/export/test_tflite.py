@@ -8,11 +8,14 @@ import pytest
 from keras import ops
 
 from keraslm import export
+from keraslm.export.decoder_proof import judged_parts, text_for
 from keraslm.export.to_tflite.exporter import convert
 from keraslm.generation import GenerationConfig, Generator
 from keraslm.litert.conversion import check_builtin
 from keraslm.litert.flatbuffer import LiteRTFile
 from keraslm.models import GPT
+from keraslm.tasks import TextGenerator
+from keraslm.tokenizers import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +185,13 @@ def test_generator_and_litert_agree_on_ties():
     for weight in gpt.weights:
         weight.assign(ops.zeros_like(weight))
     assert Generator(gpt).generate([[1]], GenerationConfig(max_new_tokens=2))[0].ids == [0, 0]
+
+
+def test_a_page_of_which_the_tokenizer_knows_no_character_is_not_judged_on():
+    tokenizer = Tokenizer.train(
+        ["我喜欢这个故事，很有趣。"], kind="char", vocab_size=15, min_frequency=1
+    )
+    assert not tokenizer.decode(tokenizer.encode("word"))
+    gpt = GPT(tokenizer.vocab_size, 1, 8, 2, max_length=16)
+    judged = judged_parts(TextGenerator(gpt, tokenizer))
+    assert text_for(judged, None, 16).name == "keraslm's Chinese page"
