@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all lint bench wheel pretrained vectors zoo-data zoo clean
+.PHONY: demo test test-all peers lint types bench wheel pretrained vectors zoo-data zoo clean
 
 demo: $(VENV)/.installed
 	$(BIN)/keraslm demo
@@ -14,9 +14,15 @@ test: $(VENV)/.installed-dev
 test-all: $(VENV)/.installed-dev
 	$(BIN)/pytest -m ""
 
+# The comparison with torch, transformers and others. To pytest, "no tests" is an error (5); here not.
+peers: $(VENV)/.installed-peers
+	$(BIN)/pytest -m "peer and not slow and not data" || [ $$? -eq 5 ]
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-dev
@@ -65,6 +71,11 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+$(VENV)/.installed-peers: $(VENV)/.installed-dev .ci/constraints.txt
+	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable ".[peers]"
+	-$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable ".[mediapipe]"
 	touch $@
 
 clean:

@@ -1,6 +1,7 @@
-"""What several tests share: a small trained language model, and where the data sets are."""
+"""What several tests share: a small trained language model, where the data sets are, skips."""
 
 import os
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -8,6 +9,34 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest
 
 DATA = Path(os.environ.get("KERASLM_DATA", Path(__file__).parents[2] / "shared" / "data"))
+SKIPS = [
+    line
+    for line in Path(__file__).with_name("skips.txt").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+]
+
+
+def _checked_skip(report):
+    """A skip is a failure where its reason is not in skips.txt."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        path, line, reason = report.longrepr
+        reason = reason.removeprefix("Skipped: ")
+        if not any(fnmatchcase(reason, pattern) for pattern in SKIPS):
+            report.outcome = "failed"
+            report.longrepr = (
+                f"{path}:{line}: skipped, and the reason is not in tests/skips.txt: {reason}"
+            )
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport():
+    return _checked_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report():
+    return _checked_skip((yield))
 
 
 @pytest.fixture(scope="session")
