@@ -5,7 +5,7 @@ import json
 import pytest
 
 from keraslm import export
-from keraslm.export.to_litertlm.verify import tflite_part
+from keraslm.export.to_litertlm.proof import tflite_part
 from keraslm.models import BERT
 
 TEMPLATE = (
@@ -66,7 +66,7 @@ def test_quantised(lm, bundle, tmp_path):
 
 
 def test_a_verification_compares_the_texts(lm, bundle, monkeypatch):
-    from keraslm.export.to_litertlm import verify as verify_litertlm
+    from keraslm.export.to_litertlm import proof as verify_litertlm
 
     stream = verify_litertlm.LiteRTLM.stream
     monkeypatch.setattr(

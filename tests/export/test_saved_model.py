@@ -13,7 +13,7 @@ import tokenizers
 
 from keraslm import export
 from keraslm.export.proof import TEXTS as TEXTS_OF_PROOF
-from keraslm.export.to_saved_model import verify as verify_saved_model
+from keraslm.export.to_saved_model import proof as verify_saved_model
 from keraslm.models import BERT, GPT, Transformer
 from keraslm.models.precision import in_float32
 from keraslm.tasks import SentenceEncoder

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from keraslm.export.manifest import begins
 from keraslm.export.to_litertlm.exporter import litertlm as export
-from keraslm.export.to_litertlm.verify import verify_litertlm as verify
+from keraslm.export.to_litertlm.proof import verify_litertlm as verify
 
 __all__ = ["export", "is_at", "verify"]
 

@@ -11,7 +11,7 @@ from keraslm._files import replaced_file
 from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import prove
 from keraslm.export.to_litertlm import text
-from keraslm.export.to_litertlm.verify import verify_litertlm
+from keraslm.export.to_litertlm.proof import verify_litertlm
 from keraslm.export.to_tflite.exporter import PREFILL_LENGTHS, check_kind, convert
 from keraslm.generation.cache import is_step_model
 from keraslm.litert.conversion import quiet

@@ -19,7 +19,7 @@ from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import largest_difference
 from keraslm.export.to_mediapipe.answers import ModelAnswer, TaskAnswer
 from keraslm.export.to_mediapipe.text import reader_of
-from keraslm.export.to_tflite.verify import quantization_of
+from keraslm.export.to_tflite.proof import quantization_of
 from keraslm.export.verification import Verification
 from keraslm.litert.conversion import quiet
 from keraslm.litert.flatbuffer import LiteRTFile

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from keraslm.export.to_saved_model.exporter import saved_model as export
-from keraslm.export.to_saved_model.verify import verify_saved_model as verify
+from keraslm.export.to_saved_model.proof import verify_saved_model as verify
 
 __all__ = ["export", "is_at", "verify"]
 

@@ -6,7 +6,7 @@ from keraslm._files import replaced_folder
 from keraslm._version import __version__
 from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import in_float32_task, prove
-from keraslm.export.to_saved_model.verify import verify_saved_model
+from keraslm.export.to_saved_model.proof import verify_saved_model
 from keraslm.generation.cache import is_step_model
 from keraslm.litert.conversion import quiet
 from keraslm.models import BERT, GPTEncoder

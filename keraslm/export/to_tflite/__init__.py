@@ -4,7 +4,7 @@ from pathlib import Path
 
 from keraslm.export.manifest import begins
 from keraslm.export.to_tflite.exporter import tflite as export
-from keraslm.export.to_tflite.verify import verify_tflite as verify
+from keraslm.export.to_tflite.proof import verify_tflite as verify
 
 __all__ = ["export", "is_at", "verify"]
 

@@ -9,7 +9,7 @@ from keraslm.export.to_tflite import signatures
 from keraslm.export.to_tflite.encoders import DYNAMIC, checked_lengths, encoder_of, is_task
 from keraslm.export.to_tflite.encoders import signatures as encoder_signatures
 from keraslm.export.to_tflite.padding import padded_inputs
-from keraslm.export.to_tflite.verify import verify_tflite
+from keraslm.export.to_tflite.proof import verify_tflite
 from keraslm.export.verification import check_limits
 from keraslm.generation.cache import is_step_model
 from keraslm.litert.conversion import to_litert

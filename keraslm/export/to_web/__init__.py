@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from keraslm.export.to_web.exporter import web as export
-from keraslm.export.to_web.verify import verify_web as verify
+from keraslm.export.to_web.proof import verify_web as verify
 
 __all__ = ["export", "is_at", "verify"]
 

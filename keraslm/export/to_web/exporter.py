@@ -15,8 +15,8 @@ from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import prove
 from keraslm.export.to_tflite.exporter import PREFILL_LENGTHS, tflite
 from keraslm.export.to_web.browser import find_browser
+from keraslm.export.to_web.proof import verify_web
 from keraslm.export.to_web.readable import check_tokenizer
-from keraslm.export.to_web.verify import verify_web
 from keraslm.generation.config import GenerationConfig
 
 FORMAT_VERSION = 1

@@ -6,7 +6,7 @@ import numpy as np
 
 from keraslm.export.decoder_proof import equal_tokens, judged_parts, keras_logits, text_for
 from keraslm.export.proof import NEW_TOKENS, TEXTS, written_prompts
-from keraslm.export.to_tflite.verify import quantization_of
+from keraslm.export.to_tflite.proof import quantization_of
 from keraslm.export.to_web.browser import run_in_browser
 from keraslm.export.verification import Verification, check_limits
 from keraslm.generation.config import GenerationConfig

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from keraslm.export.proof import NEW_TOKENS, written_prompts
-from keraslm.export.to_tflite.verify import verify_tflite
+from keraslm.export.to_tflite.proof import verify_tflite
 from keraslm.export.verification import Verification
 from keraslm.runtimes.litert import LiteRTModel
 from keraslm.runtimes.litertlm import LiteRTLM, tflite_part
