@@ -5,6 +5,8 @@
 * ``tokenizer.json``: the tokenizer
 * ``tokenizer_config.json``: what its tokens are for, the chat template; older bundles have none
 * ``generation_config.json``: default settings of generation
+* ``sample.json``: of a text generator that was trained here, some of its text, as ``{"texts":
+  […]}``: what its exports are judged on. Optional; ``lm.sample = None`` leaves it out
 * ``README.md``: the model card
 """
 
@@ -24,6 +26,7 @@ FORMAT_VERSION = 1
 # Exports of earlier weights, which new weights make wrong.
 EXPORTS = ("manifest.json", *TARGETS.values())
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "generation_config.json")
+SAMPLE = "sample.json"
 
 CARD = """# {name}
 
@@ -61,13 +64,17 @@ def write(lm, folder, card=None, dtype=None):
         the folder's ``Path``.
 
     Raises:
-        ValueError: the task has no tokenizer, or is of a class that could not be found again.
+        ValueError: the task has no tokenizer, or is of a class that could not be found again; or
+            its ``sample`` is no list of texts.
     """
     from safetensors.numpy import save_file
 
     check_tokenizer(lm)
     folder = Path(folder)
     model, task = lm.model, classes.base_of(lm)
+    sample = getattr(lm, "sample", None)
+    if sample is not None and not _is_texts(sample):
+        raise ValueError(f"lm.sample must be a list of str, or None; received {sample!r}.")
     config = {
         "format_version": FORMAT_VERSION,
         "keraslm_version": __version__,
@@ -81,12 +88,14 @@ def write(lm, folder, card=None, dtype=None):
         classes.check_rebuilds(model, config["model"]["config"])
     if getattr(model, "recipe", None) is not None:
         config["recipe"] = model.recipe.to_dict()
-    with replaced_folder(folder, stale=EXPORTS) as new:
+    with replaced_folder(folder, stale=(*EXPORTS, SAMPLE)) as new:
         _write_json(new / "config.json", config)
         save_file(_weights(model, dtype), new / "model.safetensors")
         lm.tokenizer.save(new / "tokenizer.json")
         if hasattr(lm, "generation_config"):
             _write_json(new / "generation_config.json", lm.generation_config.to_dict())
+        if sample:
+            _write_json(new / SAMPLE, {"texts": sample})
         card = card or CARD.format(
             name=folder.name,
             type=type(model).__name__,
@@ -135,6 +144,25 @@ def read(folder, config, dtype=None):
         except (ArithmeticError, TypeError, ValueError) as error:
             raise ValueError(f"{file} is damaged: {error}") from error
     return model, Tokenizer.load(folder), settings
+
+
+def read_sample(folder):
+    """The texts in ``sample.json`` of a bundle; ``None`` if it has no such file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    file = folder / SAMPLE
+    if not file.is_file():
+        return None
+    texts = _read_json(file).get("texts")
+    if not _is_texts(texts):
+        raise ValueError(f"{file} is damaged: 'texts' is no list of texts.")
+    return texts
+
+
+def _is_texts(value):
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def read_config(folder):

@@ -48,11 +48,14 @@ def from_pretrained(path, dtype=None, *, revision=None, offline=False):
         task = classes.find(own)
     model, tokenizer, settings = bundle.read(folder, config, dtype)
     try:
-        return task(model, tokenizer, **settings)
+        found = task(model, tokenizer, **settings)
     except TypeError as error:
         raise ValueError(
             f"{folder / 'config.json'} has settings that cannot be: {error}"
         ) from error
+    if isinstance(found, TextGenerator):
+        found.sample = bundle.read_sample(folder)
+    return found
 
 
 def _from_hugging_face(folder, dtype):

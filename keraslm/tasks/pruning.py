@@ -64,6 +64,7 @@ def prune(task, texts: Iterable[str], *, validation: Sequence[str] | None = None
     small = type(task)(model, tokenizer, **_settings(task, kept))
     perplexity = None
     if hasattr(task, "generate"):
+        small.sample = task.sample
         judged = texts if validation is None else list(validation)
         perplexity = tuple(t.evaluate(judged).perplexity for t in (task, small))
     return small, Pruning(

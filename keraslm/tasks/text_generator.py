@@ -44,6 +44,11 @@ class TextGenerator:
         stated: settings that the ``generation_config.json`` of a Hugging Face folder states, as
             it spells them; given back by `save_huggingface`.
 
+    Attributes:
+        sample: some of the text that `fit` was given, at most 4,000 characters, on which exports
+            are judged; the bundle keeps it. ``None``: there is none; set it so before `save` where
+            the bundle must not hold any of the text.
+
     Example:
         >>> lm = keraslm.tasks.TextGenerator(gpt, tokenizer)
         >>> lm.generate("The AI language model is", max_new_tokens=20)
@@ -51,6 +56,7 @@ class TextGenerator:
     """
 
     heads = ("lm",)
+    sample: list[str] | None = None
     example = 'lm.generate("Once upon a time", max_new_tokens=40)'  # on a model card
 
     def __init__(self, model, tokenizer, generation_config=None, *, jit_compile=False, stated=None):
@@ -251,6 +257,8 @@ class TextGenerator:
     ):
         """Train the model: encode, pack, ``compile`` (where needed), ``fit``.
 
+        The end of the ``validation`` texts, else of ``texts``, becomes the `sample`.
+
         A first ``fit`` compiles with the recipe's optimizer. A later one goes on with that
         optimizer, its state and where it stands in its schedule, as in Keras, unless it is given
         a ``recipe`` or a field of the optimizer: then the optimizer and its schedule are new.
@@ -274,6 +282,7 @@ class TextGenerator:
         import keras
 
         from keraslm.callbacks.rows import RowsOfEpoch, StopAfter
+        from keraslm.tasks.samples import sample_of
         from keraslm.training.recipe import Recipe, compile_with
 
         named = {"batch_size": batch_size, "length": length, "epochs": epochs,
@@ -282,7 +291,7 @@ class TextGenerator:
         for name in set(arguments) & set(Recipe.field_names()):
             fields[name] = arguments.pop(name)
         used = (recipe or Recipe()).replace(**fields)
-        rows = self._packed(texts, used.length)
+        rows = held_out = self._packed(texts, used.length)
         data = rows.dataset(used.batch_size, seed=used.seed)
         if validation is not None:
             held_out = self._packed(validation, used.length)
@@ -296,6 +305,8 @@ class TextGenerator:
             *([StopAfter(used.steps)] if used.steps else ()),
             keras.callbacks.TerminateOnNaN(),
         ]
+        judged = texts if validation is None else validation
+        self.sample = sample_of(judged, held_out, self.tokenizer)
         history = self.model.fit(
             data, epochs=used.num_epochs(per_epoch), callbacks=callbacks, **arguments
         )

@@ -27,7 +27,7 @@ def test_what_comes_back_is_the_same(lm, bundle):
     assert back.tokenizer.to_json() == lm.tokenizer.to_json()
     assert sorted(os.listdir(bundle)) == sorted(
         ["README.md", "config.json", "generation_config.json", "model.safetensors",
-         "tokenizer.json", "tokenizer_config.json"]
+         "sample.json", "tokenizer.json", "tokenizer_config.json"]
     )  # fmt: skip
 
 
