@@ -15,6 +15,7 @@ QUICK_TOKENS, FULL_TOKENS = 256, 1024  # of the text
 PAGES = {"English": "page.en.txt", "Chinese": "page.zh.txt"}
 # Logits nearer to each other than this are equal: which of the two is larger, rounding decides.
 TIE = 1e-4
+GROSS = 1.0  # nats: a divergence that no quantisation explains
 
 
 class Text(NamedTuple):
@@ -144,6 +145,13 @@ class Comparison:
         self.divergence += float((np.exp(log_p) * (log_p - log_q)).sum())
         self._log_probs += log_q[token], log_p[token]
 
+    def probe(self, reference: np.ndarray, found: np.ndarray) -> None:
+        """Logits at a place of their own, such as after one signature: they must not be others'."""
+        difference = float(np.abs(found - reference).max())
+        if not divergence(reference, found) < GROSS:
+            difference = float("inf")  # however the weights are stored
+        self.difference = float(np.maximum(self.difference, difference))
+
     def facts(self) -> dict[str, Any]:
         """Fields of a `keraslm.export.Verification`."""
         ours, keras = np.exp(-self._log_probs / max(self.count, 1))
@@ -182,6 +190,15 @@ def keras_logits(model: Any, ids: list[int], context: Any = None) -> np.ndarray:
         cache = updated(cache, model.context(**context))
     logits, _ = model.step(ops.convert_to_tensor([ids]), cache, 0)
     return ops.convert_to_numpy(logits)[0]
+
+
+def last_logits(model: Any, ids: list[int], context: Any = None) -> np.ndarray:
+    """float32 ``(vocab_size,)`` after the last token."""
+    cache = init_cache(model, 1, len(ids))
+    if context:
+        cache = updated(cache, model.context(**context))
+    logits, _ = model.step(ops.convert_to_tensor([ids]), cache, 0, last_only=True)
+    return ops.convert_to_numpy(logits)[0, -1]
 
 
 def divergence(reference: np.ndarray, other: np.ndarray) -> float:

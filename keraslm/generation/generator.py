@@ -184,9 +184,8 @@ class Generator:
 
     def _seen(self, ids, pad, n):
         """Bool ``(rows, vocab_size)``: which tokens stand in the prompt."""
-        real = ops.expand_dims(ops.arange(ids.shape[1], dtype="int32"), 0) >= ops.expand_dims(
-            pad, 1
-        )
+        slots = ops.expand_dims(ops.arange(ops.shape(ids)[1], dtype="int32"), 0)
+        real = slots >= ops.expand_dims(pad, 1)
         one_hot = ops.one_hot(ops.where(real, ids, -1), self.model.vocab_size, dtype="bool")
         return ops.repeat(ops.any(one_hot, axis=1), n, axis=0)
 

@@ -129,6 +129,11 @@ def our_fields(family, config, where):
         _add_window(fields, merged, where)
     elif not fields.get("window"):
         fields.pop("window", None)
+    elif "full_attention" in (merged.get("layer_types") or ()):
+        raise ValueError(
+            f"{where} has layer_types={merged['layer_types']!r}; of model_type="
+            f"{config['model_type']!r} only models with the window in every block are computed."
+        )
     if fields.get("positions") == "rotary":
         _add_rotary(family, fields, merged, where)
     return fields

@@ -44,8 +44,8 @@ def stated_generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]
     file = folder / "generation_config.json"
     ids = ("bos_token_id", "eos_token_id", "pad_token_id")
     stated = {key: config[key] for key in ids if config.get(key) is not None}
-    if file.is_file():
-        return stated | read_json(file)
+    if file.is_file():  # then config.json does not count, as in transformers
+        return read_json(file)
     old = {"do_sample", "max_length", *FIELDS, *NEUTRAL, "no_repeat_ngram_size", "min_length"}
     return stated | {key: value for key, value in config.items() if key in old}
 
@@ -93,7 +93,7 @@ def read_generation(stated: Mapping[str, Any], where: object) -> GenerationConfi
     stop = stated.get("eos_token_id")
     ids = [] if stop is None else stop if isinstance(stop, list) else [stop]
     check(all(type(i) is int and i >= 0 for i in ids), "eos_token_id", stop, where)
-    fields = {"stop_ids": tuple(ids)}
+    fields: dict[str, Any] = {"stop_ids": tuple(ids)}
     for key in FIELDS - set(SAMPLING):
         if stated.get(key) is not None:
             fields[key] = stated[key]

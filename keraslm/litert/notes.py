@@ -8,7 +8,7 @@ import json
 import mmap
 import os
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from keraslm.litert.flatbuffer import LiteRTFile, schema
 
@@ -69,10 +69,10 @@ def read_note(path: str | os.PathLike, kind: type[Note]) -> Note | None:
         for i in range(model.MetadataLength()):
             entry = model.Metadata(i)
             if entry.Name() == kind.NAME.encode():
-                fields = json.loads(bytes(_content(model.Buffers(entry.Buffer()), content)))
-                return kind(
-                    **{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-                )
+                content_of = _content(model.Buffers(entry.Buffer()), content)
+                fields: Any = json.loads(bytes(content_of)).items()
+                made: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in fields}
+                return kind(**made)
     return None
 
 

@@ -64,6 +64,19 @@ class LiteRTModel:
         self.vocab_size = self._signatures["decode"].results["logits"]["shape"][-1]
         self.reset()
 
+    @property
+    def prefill_lengths(self) -> tuple[int, ...]:
+        """Numbers of prompt tokens that the file reads at once."""
+        return tuple(length for length, _ in self._prefill)
+
+    @property
+    def at_once(self) -> tuple[int, int] | None:
+        """Most prompt tokens and most new tokens of `generate_at_once`; ``None``: it has none."""
+        signature = self._signatures.get("generate")
+        if signature is None:
+            return None
+        return signature.details["tokens"]["shape"][1], signature.results["tokens"]["shape"][1]
+
     def reset(self):
         """Forget all tokens. What the cache still holds is hidden by its position."""
         self.position = 0

@@ -40,7 +40,6 @@ class Task:
     example = ""  # what a model card shows: a call on a variable
     endpoint = ""  # what a SavedModel calls it
     is_on_pairs = False  # of texts
-    _run: Any
 
     def __init__(self, model: Any, tokenizer: Any, *, max_length: int | None = None):
         head = getattr(model, "head", "none")

@@ -32,7 +32,7 @@ class NextSentence(PairTask):
     example = 'task.predict("One text.", "The text after it.")'
     endpoint = "next_sentence"
 
-    def predict(self, first: str, second: str) -> Following:
+    def predict(self, first: str, second: str) -> Following:  # type: ignore[override]
         """Whether ``second`` follows ``first``."""
         return self.each([(first, second)])[0]
 

@@ -7,6 +7,7 @@ from keraslm.interop.huggingface import load_huggingface
 from keraslm.interop.tensors import check_no_adapter
 from keraslm.tasks import bundle, classes
 from keraslm.tasks.table import TASK_OF_HEAD, TASKS
+from keraslm.tasks.text_generator import TextGenerator
 
 
 def from_pretrained(path, dtype=None, *, revision=None, offline=False):

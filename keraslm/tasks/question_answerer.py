@@ -76,7 +76,7 @@ class QuestionAnswerer(PairTask):
         stated = super().stated_settings(folder, config, model)
         return {**stated, "max_length": min(stated["max_length"], LENGTH)}
 
-    def predict(
+    def predict(  # type: ignore[override]  # of pairs
         self,
         question: str,
         context: str,
@@ -168,7 +168,7 @@ class QuestionAnswerer(PairTask):
 
     # === The steps ===
 
-    def compute(self, *, context_mask: Any, **tensors: Any):
+    def compute(self, *, context_mask: Any, **tensors: Any):  # type: ignore[override]
         """``start`` and ``end``: float32 ``(batch, seq)``, where the answer begins and ends."""
         logits, _ = self.model_outputs(**tensors)  # (B, T, 2)
         inside = ops.expand_dims(ops.cast(context_mask, "bool"), -1)

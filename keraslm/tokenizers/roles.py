@@ -85,7 +85,7 @@ class Roles:
             fields: other fields, such as ``source``.
         """
         tokens = set(tokens)
-        names = {
+        names: dict[str, Any] = {
             role: next((name for name in usual if name in tokens), None)
             for role, usual in USUAL_NAMES.items()
         }

@@ -182,7 +182,7 @@ def engine_of(model: SentencePieceModel, names: dict[int, str], is_legacy: bool 
                 ignore_merges=bool(whole),
             )
         )
-    steps = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
+    steps: list[Any] = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
     if model.remove_extra_whitespaces:
         steps.append(normalizers.Replace(Regex(r"\A +| +\z"), ""))
         steps.append(normalizers.Replace(Regex(" {2,}"), " "))
@@ -191,7 +191,7 @@ def engine_of(model: SentencePieceModel, names: dict[int, str], is_legacy: bool 
     if model.add_dummy_prefix and is_legacy:  # Metaspace would put none before one that is there
         steps.append(normalizers.Replace(Regex(rf"\A{SPACE}"), SPACE * 2))
     engine.normalizer = normalizers.Sequence(steps)
-    cuts = []
+    cuts: list[Any] = []
     if model.add_dummy_prefix:
         scheme = "always" if is_legacy else "first"
         cuts.append(pre_tokenizers.Metaspace(SPACE, prepend_scheme=scheme, split=False))
@@ -200,7 +200,7 @@ def engine_of(model: SentencePieceModel, names: dict[int, str], is_legacy: bool 
         cuts.append(pre_tokenizers.Split(Regex(pattern), "isolated"))
     if cuts:
         engine.pre_tokenizer = pre_tokenizers.Sequence(cuts)
-    back = [decoders.Replace(SPACE, " ")]
+    back: list[Any] = [decoders.Replace(SPACE, " ")]
     back += [decoders.ByteFallback()] if model.byte_fallback else []
     if model.add_dummy_prefix:
         back += [decoders.Fuse(), decoders.Strip(" ", 1, 0)]

@@ -211,7 +211,7 @@ def compile_with(
         kept = {
             name: getattr(recipe, name) for name in set(Recipe.field_names()) - OPTIMIZER_FIELDS
         }
-        recipe = before and before.replace(**kept)
+        recipe = before and before.replace(**kept)  # type: ignore[assignment]
     if not model.compiled:
         model.compile(optimizer, **jit)
     elif new or jit_compile not in (None, "auto", model.jit_compile):

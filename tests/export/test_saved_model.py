@@ -16,7 +16,7 @@ from keraslm.export.proof import TEXTS as TEXTS_OF_PROOF
 from keraslm.export.to_saved_model import proof as verify_saved_model
 from keraslm.models import BERT, GPT, Transformer
 from keraslm.models.precision import in_float32
-from keraslm.tasks import SentenceEncoder
+from keraslm.tasks import SentenceEncoder, TextGenerator
 from keraslm.tokenizers import Tokenizer
 
 # One process for all that needs a fresh one: TensorFlow takes seconds to import. Its optimizer,
@@ -422,3 +422,14 @@ def test_bad_arguments_are_named(lm, berts, tmp_path):
     refused("received Transformer.*keraslm.export.tflite", Transformer(20, 8, 1, 16, 8))
     refused("received Sequential", keras.Sequential())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_penalty_of_the_task_is_in_its_saved_model(lm, tmp_path):
+    import tensorflow as tf
+
+    config = lm.generation_config.replace(repetition_penalty=1.3, temperature=0.0)
+    other = TextGenerator(lm.model, lm.tokenizer, config)
+    path = export.saved_model(other, tmp_path / "penalty", verify=False)
+    run = tf.saved_model.load(str(path)).signatures["serving_default"]
+    text = run(text=tf.constant(["The government"]))["text"][0].numpy().decode()
+    assert text == other.generate("The government") != lm.generate("The government")

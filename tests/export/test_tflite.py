@@ -195,3 +195,29 @@ def test_a_page_of_which_the_tokenizer_knows_no_character_is_not_judged_on():
     gpt = GPT(tokenizer.vocab_size, 1, 8, 2, max_length=16)
     judged = judged_parts(TextGenerator(gpt, tokenizer))
     assert text_for(judged, None, 16).name == "keraslm's Chinese page"
+
+
+@pytest.mark.slow
+def test_every_signature_and_every_slot_is_proven(lm, tmp_path):
+    """A table of one signature rolled by a row, and a NaN in the last position."""
+    path = export.tflite(lm, tmp_path, prefill_lengths=(8, 32), generate=(8, 16))
+    content = path.read_bytes()
+    width = lm.model.transformer_config.d_model
+    damaged = tmp_path / "damaged.tflite"
+    for name in ("prefill_32", "generate"):
+        file = LiteRTFile(content)
+        for tensor in file.model.subgraphs[file.signatures()[name]].tensors:
+            values = file.constant(tensor)
+            if values is not None and values.shape == (lm.model.vocab_size, width):
+                file.set_constant(tensor, np.roll(values, 1, axis=0))
+        damaged.write_bytes(file.to_bytes())
+        assert not export.verify(damaged, lm).passed, name
+    file = LiteRTFile(content)
+    for graph in file.model.subgraphs:
+        for tensor in graph.tensors:
+            values = file.constant(tensor)
+            if values is not None and values.shape == (lm.model.max_length, width):
+                file.set_constant(tensor, np.where(np.arange(len(values))[:, None] == 159,
+                                                   np.nan, values).astype("float32"))  # fmt: skip
+    damaged.write_bytes(file.to_bytes())
+    assert not export.verify(damaged, lm).passed

@@ -367,6 +367,8 @@ FIELDS = [
     ("gpt2", "GPT2LMHeadModel", {}, {"scale_attn_by_inverse_layer_idx": True}, "inverse_layer_idx"),
     ("gpt2", "GPT2LMHeadModel", {}, {"add_cross_attention": True}, "add_cross_attention=True"),
     ("gpt2", "GPT2LMHeadModel", {}, {"layer_norm_epsilon": 0.1}, None),
+    ("mistral", "MistralForCausalLM", {"sliding_window": 3},
+     {"layer_types": ["full_attention", "sliding_attention"]}, "layer_types="),
     ("gpt2", "GPT2LMHeadModel", {}, {"activation_function": "relu"}, None),
     ("gpt2", "GPT2LMHeadModel", {}, {"activation_function": "quick_gelu"}, "'quick_gelu'"),
     ("gpt2", "GPT2LMHeadModel", {}, {"architectures": ["GPT2ForSequenceClassification"]},

@@ -43,7 +43,9 @@ def tokenizer_json(tokenizer: Tokenizer) -> str:
 
 def _continuing(decoder: dict[str, Any] | None, cleans_up: bool) -> dict[str, Any]:
     """The decoder, without what it does to the first token."""
-    parts = [decoder] if decoder is None or decoder["type"] != "Sequence" else decoder["decoders"]
+    parts: list[Any] = (
+        [decoder] if decoder is None or decoder["type"] != "Sequence" else decoder["decoders"]
+    )
     parts = [new for part in parts for new in _part(part)]
     if cleans_up:
         parts += [{"type": "Fuse"}, *_clean_up()]

@@ -57,7 +57,7 @@ class GraphTokenizer:
             self._normalizer, self._model = [], word_model(spec)
         else:
             self._normalizer = normalizer_steps(spec["normalizer"])
-            self._model = text_model(spec)
+            self._model = text_model(spec)  # type: ignore[assignment]
         # Those that are found in the text as it is, and those found once it is normalized.
         self._added = [AddedTokens(engine, spec, normalized) for normalized in (False, True)]
         self._decoder = Decoder(engine)

@@ -14,6 +14,7 @@ from keraslm.export.decoder_proof import (
     equal_tokens,
     judged_parts,
     keras_logits,
+    last_logits,
     own_text,
     text_for,
 )
@@ -92,13 +93,40 @@ def _verify_decoder(path, lm, facts, mode, texts, limits):
             found = litert.decode(token)
             seconds += time.perf_counter() - started if i else 0.0  # the first sets up the runtime
             comparison.add(reference[i], found, ids[i + 1])
+    _every_signature(litert, judged.model, text.windows, context, comparison)
     equal, compared, prompts = _written_freely(litert, judged, context)
+    if litert.at_once is not None:
+        stop = lm.generation_config.stop_ids if hasattr(lm, "generation_config") else ()
+        pair = _written_at_once(litert, judged, text.windows[0], stop)
+        equal, compared = equal + pair[0], compared + pair[1]
     decoded = comparison.count - len(text.windows)
     return Verification(
         "tflite", prompts, equal, compared,
         tokens_per_second=decoded / seconds if decoded else None, judged_on=text.name,
         limits=limits, **comparison.facts(), **facts,
     )  # fmt: skip
+
+
+def _every_signature(litert, model, windows, context, comparison):
+    """Each way to read a prompt once, and the last slot of the context."""
+    ids = [token for window in windows for token in window]
+    ids = (ids * (litert.cache_length // len(ids) + 1))[: litert.cache_length]
+    lengths = {n for n in litert.prefill_lengths if n < litert.cache_length}
+    for length in sorted({*lengths, litert.cache_length - 1} - {0}):
+        litert.reset()
+        litert.set_context(**(context or {}))
+        litert.prefill(ids[:length])
+        found = litert.decode(ids[length])
+        comparison.probe(last_logits(model, ids[: length + 1], context), found)
+
+
+def _written_at_once(litert, judged, ids, stop_ids):
+    """As `_written_freely`, by the signature that runs the whole loop."""
+    prompt, new = ids[: litert.at_once[0]], litert.at_once[1]
+    config = GenerationConfig(max_new_tokens=new, stop_ids=stop_ids)
+    expected = judged.generator.generate([prompt], config)[0].ids
+    reference = keras_logits(judged.model, prompt + expected)[len(prompt) - 1 :]
+    return equal_tokens(expected, litert.generate_at_once(prompt, new), reference)
 
 
 def _written_freely(litert, judged, context):
