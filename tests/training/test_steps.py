@@ -63,7 +63,8 @@ def test_gradient_norm_and_token_weighted_loss(fields, optimizer, compiled):
 def test_the_step_is_keras_own(cls):
     """Losses, weights and optimizer as with the step that Keras has.
 
-    But for rounding: Keras adds up the gradients of a token that occurs twice in another order.
+    But for rounding, and but for tables in which a row occurs twice, such as that of token types:
+    Keras takes the gradients of the two apart where it squares them. So there are none here.
     """
 
     class Plain(cls):
@@ -71,8 +72,9 @@ def test_the_step_is_keras_own(cls):
 
     runs = []
     for kind in (cls, Plain):
-        model = small(kind, dropout=0.1, kernel_regularizer="l2")
-        model.compile(weighted_metrics=["accuracy"])
+        types = {"token_types": 0} if cls is BERT else {}
+        model = small(kind, dropout=0.1, kernel_regularizer="l2", **types)
+        model.compile(keras.optimizers.AdamW(1e-3), weighted_metrics=["accuracy"])
         history = model.fit(X, Y, batch_size=4, epochs=2, sample_weight=WEIGHTS, verbose=0)
         runs.append((history.history, model.get_weights(), model.optimizer.variables))
     ours, theirs = runs

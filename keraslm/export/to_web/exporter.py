@@ -25,10 +25,7 @@ PAGE_FILES = (
     "index.html", "app.js", "words.js", "style.css", "serve.py",
     "keraslm.js", "sampling.js", "tokenizer.js", "stream.js", "spacing.js",
 )  # fmt: skip
-OUR_NAMES = {
-    *PAGE_FILES, "README.md", "model.json", "model.tflite", "tokenizer.json",
-    "tokenizer_config.json", "vendor",
-}  # fmt: skip
+OUR_NAMES = {*PAGE_FILES, "README.md", "model.json", "model.tflite", "tokenizer.json", "vendor"}
 
 # All three are under Apache-2.0.
 PACKAGES = {
