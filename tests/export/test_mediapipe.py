@@ -190,7 +190,7 @@ class TestWords:
     def test_case_is_folded_by_spelling_out(self, tmp_path):
         tokenizer = Tokenizer.train(GOOD + BAD, "word", None, min_frequency=1, lowercase=True)
         ask = reads(tokenizer, tmp_path)
-        same, differs = "A DULL film, I loved This! 这部电影很好看 don't?", "a DuLL fílm"
+        same, differs = "A DULL film, I loved This! 这部电影很好看 don't?", "a DuLL film"
         assert ask(same) == [padded(tokenizer.encode(same))]
         assert ask(differs) != [padded(tokenizer.encode(differs))]
         assert ask("a dull film") == [padded(tokenizer.encode(differs))]

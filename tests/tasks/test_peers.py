@@ -220,7 +220,7 @@ def test_answers_are_whole_words_and_their_scores_are_added(folder):
     plain = task.predict("What?", context, align_to_words=False)
     assert found[0].score > plain.score
     assert task.predict("What?", "") == ("", 0, 0, 0.0)
-    none = task.predict("What?", context, handle_impossible_answer=True, top_k=9)
+    none = task.predict("What?", context, handle_impossible_answer=True, top_k=99)
     assert "" in [answer.text for answer in none]
     with pytest.raises(ValueError, match="fills the window of 64. Ask a shorter one"):
         task.predict("why " * 99, context)
