@@ -55,4 +55,4 @@ class _Decoded:
 
     def __getitem__(self, number):
         begin, end = self.bounds[number : number + 2]
-        return self.tokenizer.decode(self.ids[max(begin, end - CHARACTERS) : end].tolist())
+        return self.tokenizer.decode(self.ids[max(begin, end - CHARACTERS - 8) : end].tolist())
