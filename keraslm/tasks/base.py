@@ -32,6 +32,10 @@ class Task:
         max_length: tokens of a text, special ones included, beyond which it is cut; default what
             the model takes.
 
+    Attributes:
+        sample: some of the text that a task was trained on, for its exports to be judged on; a
+            bundle keeps it. ``None``: there is none.
+
     Raises:
         ValueError: the model has another head, or the tokenizer has more tokens than the model.
     """
@@ -40,6 +44,7 @@ class Task:
     example = ""  # what a model card shows: a call on a variable
     endpoint = ""  # what a SavedModel calls it
     is_on_pairs = False  # of texts
+    sample: list[str] | None = None
 
     def __init__(self, model: Any, tokenizer: Any, *, max_length: int | None = None):
         head = getattr(model, "head", "none")

@@ -72,7 +72,7 @@ def write(lm, folder, card=None, dtype=None):
     check_tokenizer(lm)
     folder = Path(folder)
     model, task = lm.model, classes.base_of(lm)
-    sample = getattr(lm, "sample", None)
+    sample = lm.sample
     if sample is not None and not _is_texts(sample):
         raise ValueError(f"lm.sample must be a list of str, or None; received {sample!r}.")
     config = {

@@ -7,7 +7,6 @@ from keraslm.interop.huggingface import load_huggingface
 from keraslm.interop.tensors import check_no_adapter
 from keraslm.tasks import bundle, classes
 from keraslm.tasks.table import TASK_OF_HEAD, TASKS
-from keraslm.tasks.text_generator import TextGenerator
 
 
 def from_pretrained(path, dtype=None, *, revision=None, offline=False):
@@ -54,8 +53,7 @@ def from_pretrained(path, dtype=None, *, revision=None, offline=False):
         raise ValueError(
             f"{folder / 'config.json'} has settings that cannot be: {error}"
         ) from error
-    if isinstance(found, TextGenerator):
-        found.sample = bundle.read_sample(folder)
+    found.sample = bundle.read_sample(folder)
     return found
 
 

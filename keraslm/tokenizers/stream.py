@@ -100,7 +100,10 @@ class TextStream:
         self._fresh = 0  # tokens of the window that are behind what is context only
         self._pending = 0  # tokens since a piece was given
         before = self._decode(self._window)
-        self._shown = len(self._finished(before.rstrip(BROKEN)))
+        # Half a character at the end is completed by the first new token, unless the sign itself
+        # was written there.
+        whole = before if prompt.endswith(BROKEN) else before.rstrip(BROKEN)
+        self._shown = len(self._finished(whole))
         self._drops_blank = prompt[-1:].isspace() and not before[-1:].isspace()
 
     @property

@@ -48,8 +48,8 @@ def all_kinds():
             yield f"{name}, {clean_up}", Tokenizer(engine, roles)
 
 
-def pieces_of(tokenizer, prompt, new, **options):
-    stream = TextStream(tokenizer, prompt, **options)
+def pieces_of(tokenizer, before, new, **options):
+    stream = TextStream(tokenizer, before, **options)
     return [*map(stream.add, new), stream.close()]
 
 
@@ -62,8 +62,8 @@ export default (kinds) => kinds.map(({ json, cleansUp, texts, cases }) => {
     ids: texts.map((text) => tokenizer.encode(text)),
     plain: texts.map((text) => tokenizer.encode(text, { allowControlTokens: false })),
     texts: cases.map(([prompt, ids]) => tokenizer.decode([...prompt, ...ids])),
-    pieces: cases.map(([prompt, ids, stop]) => {
-      const stream = new TextStream(tokenizer, prompt, { stop });
+    pieces: cases.map(([before, ids, stop, prompt]) => {
+      const stream = new TextStream(tokenizer, before, { stop, prompt });
       return [...ids.map((id) => stream.add(id)), stream.close()];
     }),
   };
@@ -75,11 +75,13 @@ export default (kinds) => kinds.map(({ json, cleansUp, texts, cases }) => {
 def test_tokens_texts_and_pieces_of_all_kinds_of_tokenizers(site):
     names, asked, expected = [], [], []
     for name, tokenizer in all_kinds():
-        tries = [(prompt, new, []) for prompt, new in cases(tokenizer, 60)]
+        tries = [(prompt, new, [], "") for prompt, new in cases(tokenizer, 60)]
         whole = continuation(tokenizer, [], ids := tokenizer.encode("".join(LINES)))
         stops = [whole[begin : begin + 4] for begin in (7, 40, 90)]
-        tries += [([], ids, stop) for stop in (*stops, [stops[1], "nowhere"])]
-        tries.append(([], ids * 3, []))
+        tries += [([], ids, stop, "") for stop in (*stops, [stops[1], "nowhere"])]
+        tries.append(([], ids * 3, [], ""))
+        for prompt in ("the cat ", "broken \ufffd"):
+            tries.append((tokenizer.encode(prompt), ids, [], prompt))
         names.append(name)
         asked.append(
             {
@@ -93,9 +95,10 @@ def test_tokens_texts_and_pieces_of_all_kinds_of_tokenizers(site):
             {
                 "ids": tokenizer.encode_batch(SAMPLES),
                 "plain": tokenizer.encode_batch(SAMPLES, allow_control_tokens=False),
-                "texts": [tokenizer.decode([*prompt, *new]) for prompt, new, _ in tries],
+                "texts": [tokenizer.decode([*prompt, *new]) for prompt, new, *_ in tries],
                 "pieces": [
-                    pieces_of(tokenizer, prompt, new, stop=stop) for prompt, new, stop in tries
+                    pieces_of(tokenizer, before, new, stop=stop, prompt=prompt)
+                    for before, new, stop, prompt in tries
                 ],
             }
         )

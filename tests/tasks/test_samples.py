@@ -54,6 +54,7 @@ def test_few_documents_and_few_characters():
     assert sample_of(rows, rows, None) is None
 
 
+@pytest.mark.slow
 def test_the_bundle_keeps_it_and_exports_are_judged_on_it(lm, tmp_path):
     assert lm.sample
     folder = lm.save(tmp_path / "mine")

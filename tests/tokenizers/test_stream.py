@@ -56,6 +56,15 @@ def test_white_space_of_the_prompt_is_not_written_twice():
     assert continuation(tokenizer, ids, new, prompt="the cat ") == "sat on"
 
 
+def test_the_sign_of_broken_text_in_a_prompt_is_a_character_of_it():
+    tokenizer = Tokenizer(byte_level())
+    prompt = "broken \ufffd"
+    ids, new = tokenizer.encode(prompt), tokenizer.encode("s of it")
+    assert continuation(tokenizer, ids, new, prompt=prompt) == "s of it"
+    begin, *rest = tokenizer.encode("👩")
+    assert continuation(tokenizer, [begin], rest) == "👩"
+
+
 @pytest.mark.parametrize("kind", ["byte-level", "llama 2", "wordpiece", "characters"])
 def test_stop_strings_are_found_across_pieces(kind):
     tokenizer = Tokenizer(KINDS[kind]())

@@ -66,7 +66,10 @@ export class TextStream {
     this.fresh = 0; // tokens of the window that are behind what is context only
     this.pending = 0; // tokens since a piece was given
     const before = this.decode(this.window);
-    this.shown = this.finished(before.replace(BROKEN, "")).length;
+    // Half a character at the end is completed by the first new token, unless the sign itself was
+    // written there.
+    const whole = BROKEN.test(prompt) ? before : before.replace(BROKEN, "");
+    this.shown = this.finished(whole).length;
     this.dropsBlank = BLANK_AT_END.test(prompt) && !BLANK_AT_END.test(before);
   }
 
