@@ -60,6 +60,7 @@ class LiteRTModel:
             for name in names
             if name.startswith("prefill_")
         )
+        self.cache_shapes = cache
         self.cache_length = _cache_length(path, cache)
         self.vocab_size = self._signatures["decode"].results["logits"]["shape"][-1]
         self.reset()

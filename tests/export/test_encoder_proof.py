@@ -11,6 +11,7 @@ from keraslm import export
 from keraslm.export.to_tflite.exporter import convert_encoder
 from keraslm.export.verification import LIMITS
 from keraslm.litert.flatbuffer import LiteRTFile
+from keraslm.litert.notes import EncoderNote, add_note
 from keraslm.models import BERT
 
 K = keras.layers
@@ -104,6 +105,24 @@ def test_a_damaged_file_fails(build, kind, damage, tmp_path):
     path.write_bytes(file.to_bytes())
     found = export.verify(path, model)
     assert not found.passed and "FAILED" in str(found), found
+
+
+def test_a_proof_reads_the_note(tmp_path):
+    """The order of the inputs, those that may be left out, and those that may be padded."""
+    model, path = bert(), tmp_path / "model.tflite"
+    file = LiteRTFile(convert_encoder(model, LENGTH))
+    file.model.metadata = [x for x in file.model.metadata if b"keraslm" not in x.name]
+    names = ("token_ids", "token_types", "padding_mask")
+    add_note(file, EncoderNote(names, optional=("padding_mask",), padded=()))
+    path.write_bytes(file.to_bytes())
+    result = export.verify(path, model)
+    assert not result.passed
+    order = "('token_ids', 'padding_mask', 'token_types')"
+    assert result.differing == (
+        f"inputs is {names} in the file and {order} in the task",
+        "optional is ('padding_mask',) in the file and ('token_types',) in the task",
+        f"padded is () in the file and {order} in the task",
+    )
 
 
 @pytest.mark.parametrize("kind", [None, "int8"])

@@ -10,9 +10,12 @@ from keras import ops
 from keraslm import export
 from keraslm.export.decoder_proof import judged_parts, text_for
 from keraslm.export.to_tflite.exporter import convert
+from keraslm.export.to_tflite.stated import seed_of
 from keraslm.generation import GenerationConfig, Generator
+from keraslm.generation.sampling import draw
 from keraslm.litert.conversion import check_builtin
 from keraslm.litert.flatbuffer import LiteRTFile
+from keraslm.litert.notes import DecoderNote, add_note
 from keraslm.models import GPT
 from keraslm.tasks import TextGenerator
 from keraslm.tokenizers import Tokenizer
@@ -197,6 +200,26 @@ def test_a_page_of_which_the_tokenizer_knows_no_character_is_not_judged_on():
     assert text_for(judged, None, 16).name == "keraslm's Chinese page"
 
 
+def test_a_proof_reads_the_note(lm, exported, tmp_path):
+    file = LiteRTFile(exported.read_bytes())
+    file.model.metadata = [x for x in file.model.metadata if b"keraslm" not in x.name]
+    add_note(file, DecoderNote(200))
+    path = tmp_path / "other.tflite"
+    path.write_bytes(file.to_bytes())
+    result = export.verify(path, lm, texts="The government of Afghanistan")
+    assert not result.passed
+    assert result.differing == ("max_length is 200 in the file and 160 in the task",)
+
+
+@pytest.mark.parametrize("vocab_size", [40, 600, 9000])
+def test_a_seed_that_draws_a_token_first(vocab_size):
+    """Drawn by the decoder's own functions from logits that are all alike."""
+    for token in (0, 39, vocab_size // 2, vocab_size - 1):
+        seed = seed_of(token, vocab_size)
+        found = draw(np.zeros((1, vocab_size), "float32"), seed, np.zeros(1, "int32"), 0)
+        assert int(found[0]) == token
+
+
 @pytest.mark.slow
 def test_every_signature_and_every_slot_is_proven(lm, tmp_path):
     """A table of one signature rolled by a row, and a NaN in the last position."""
@@ -204,6 +227,10 @@ def test_every_signature_and_every_slot_is_proven(lm, tmp_path):
     content = path.read_bytes()
     width = lm.model.transformer_config.d_model
     damaged = tmp_path / "damaged.tflite"
+    other = TextGenerator(lm.model, lm.tokenizer, GenerationConfig(stop_ids=(0, 599)))
+    assert export.verify(path, lm).differing == ()
+    (sentence,) = export.verify(path, other).differing
+    assert sentence == "stop_ids is [0] in the file and [0, 599] in the task"
     for name in ("prefill_32", "generate"):
         file = LiteRTFile(content)
         for tensor in file.model.subgraphs[file.signatures()[name]].tensors:

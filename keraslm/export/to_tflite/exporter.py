@@ -8,13 +8,13 @@ from keraslm.export.proof import prove
 from keraslm.export.to_tflite import signatures
 from keraslm.export.to_tflite.encoders import DYNAMIC, checked_lengths, encoder_of, is_task
 from keraslm.export.to_tflite.encoders import signatures as encoder_signatures
-from keraslm.export.to_tflite.padding import padded_inputs
+from keraslm.export.to_tflite.padding import note_of
 from keraslm.export.to_tflite.proof import verify_tflite
 from keraslm.export.verification import check_limits
 from keraslm.generation.cache import is_step_model
 from keraslm.litert.conversion import to_litert
 from keraslm.litert.flatbuffer import LiteRTFile
-from keraslm.litert.notes import DecoderNote, EncoderNote, add_note
+from keraslm.litert.notes import DecoderNote, add_note
 from keraslm.litert.quantization import check_kind, quantize_file
 from keraslm.litert.rewriting import simplify
 from keraslm.models.precision import in_float32
@@ -140,8 +140,7 @@ def convert_encoder(model, lengths=None, quantization=None):
     lengths = checked_lengths(encoder, lengths)
     functions = encoder_signatures(encoder, lengths)
     length = encoder.default_length if lengths == DYNAMIC else max(lengths)
-    optional = tuple(name for name in ("token_types",) if name in encoder.inputs)
-    note = EncoderNote(tuple(encoder.inputs), optional, padded_inputs(encoder, length))
+    note = note_of(encoder, length)
     return _smaller(to_litert(encoder.weights, functions), quantization, note)
 
 

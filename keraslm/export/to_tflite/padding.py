@@ -6,9 +6,21 @@ import numpy as np
 from keras import ops
 
 from keraslm.export.to_tflite.encoders import Encoder
+from keraslm.litert.notes import EncoderNote
 
 PADDING = 4  # positions
 TOLERANCE = 1e-4  # of the largest output
+
+
+def note_of(encoder: Encoder, length: int) -> EncoderNote:
+    """What a file says of the inputs of a model.
+
+    Args:
+        encoder: the model.
+        length: that the model surely takes.
+    """
+    optional = tuple(name for name in ("token_types",) if name in encoder.inputs)
+    return EncoderNote(tuple(encoder.inputs), optional, padded_inputs(encoder, length))
 
 
 def padded_inputs(encoder: Encoder, length: int) -> tuple[str, ...]:

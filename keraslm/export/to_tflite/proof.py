@@ -19,7 +19,8 @@ from keraslm.export.decoder_proof import (
     text_for,
 )
 from keraslm.export.proof import NEW_TOKENS, sample_context, written_prompts
-from keraslm.export.to_tflite.encoders import encoder_of, is_task
+from keraslm.export.to_tflite.encoders import DYNAMIC, encoder_of, is_task
+from keraslm.export.to_tflite.stated import decoder_differing, encoder_differing, slots
 from keraslm.export.to_tflite.verify_encoder import verify_encoder
 from keraslm.export.verification import PREFILL_TOKENS, Verification, check_limits
 from keraslm.generation.cache import is_step_model
@@ -39,7 +40,10 @@ def verify_tflite(path, lm, mode="quick", texts=None, limits=None) -> Verificati
         "bytes_by_dtype": file.sizes(),
     }
     if not is_step_model(model):
-        encoder = encoder_of(lm if is_task(lm) else model, _lengths_of(file))
+        lengths = _lengths_of(file)
+        encoder = encoder_of(lm if is_task(lm) else model, lengths)
+        longest = encoder.default_length if lengths == DYNAMIC else max(lengths)
+        facts["differing"] = encoder_differing(path, encoder, longest)
         return verify_encoder(path, encoder, facts, check_limits(limits))
     result = _verify_decoder(path, lm, facts, mode, texts, check_limits(limits))
     return _measured(result, path) if mode == "full" else result
@@ -48,7 +52,7 @@ def verify_tflite(path, lm, mode="quick", texts=None, limits=None) -> Verificati
 def _lengths_of(file):
     """The lengths of an encoder's file, as `keraslm.export.tflite` takes them."""
     names = [name for name in file.signatures() if name.startswith("encode_")]
-    return tuple(int(name.removeprefix("encode_")) for name in names) or "dynamic"
+    return tuple(int(name.removeprefix("encode_")) for name in names) or DYNAMIC
 
 
 def quantization_of(file):
@@ -77,6 +81,9 @@ def _verify_decoder(path, lm, facts, mode, texts, limits):
     """The file beside Keras on a text, token by token; then both write freely."""
     judged = judged_parts(lm)
     litert = LiteRTModel(path, tokenizer=judged.tokenizer)
+    stop = lm.generation_config.stop_ids if hasattr(lm, "generation_config") else ()
+    wrong = decoder_differing(path, litert, judged.model, [judged.start], stop)
+    litert.cache_length = min(litert.cache_length, slots(litert, judged.model))
     context = sample_context(judged.model)
     most = FULL_TOKENS if mode == "full" else QUICK_TOKENS
     if judged.tokenizer is None or context:
@@ -96,14 +103,13 @@ def _verify_decoder(path, lm, facts, mode, texts, limits):
     _every_signature(litert, judged.model, text.windows, context, comparison)
     equal, compared, prompts = _written_freely(litert, judged, context)
     if litert.at_once is not None:
-        stop = lm.generation_config.stop_ids if hasattr(lm, "generation_config") else ()
         pair = _written_at_once(litert, judged, text.windows[0], stop)
         equal, compared = equal + pair[0], compared + pair[1]
     decoded = comparison.count - len(text.windows)
     return Verification(
         "tflite", prompts, equal, compared,
         tokens_per_second=decoded / seconds if decoded else None, judged_on=text.name,
-        limits=limits, **comparison.facts(), **facts,
+        limits=limits, differing=wrong, **comparison.facts(), **facts,
     )  # fmt: skip
 
 

@@ -1,0 +1,101 @@
+"""What a ``.tflite`` states beside its numbers: its notes, and the tokens that it stops at."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keraslm.export.facts import differing
+from keraslm.export.to_tflite.encoders import Encoder
+from keraslm.export.to_tflite.padding import note_of
+from keraslm.generation.random import uniform
+from keraslm.generation.sampling import SIDE, draw
+from keraslm.litert.notes import DecoderNote, EncoderNote, read_note
+from keraslm.runtimes.litert import LiteRTModel
+
+EVEN = 1e30  # a temperature at which all tokens are equally likely, whatever the model
+SEARCHED = 2**18  # seeds at a time
+
+
+def decoder_differing(
+    path: Path, litert: LiteRTModel, model: Any, prompt: list[int], stop_ids: tuple[int, ...]
+) -> tuple[str, ...]:
+    """Sentences about the note and the stop tokens of a decoder's file.
+
+    Args:
+        path, litert: the file, and its runtime.
+        model: what it was made from.
+        prompt: ids that the signature ``generate`` takes, if there is one.
+        stop_ids: those of the task.
+    """
+    note = read_note(path, DecoderNote)
+    found, expected = {}, {}
+    if note is not None:
+        found["max_length"] = note.max_length
+        expected["max_length"] = slots(litert, model)
+    if litert.at_once is not None and stop_ids:
+        expected["stop_ids"] = sorted(i for i in set(stop_ids) if i < litert.vocab_size)
+        found["stop_ids"] = [i for i in expected["stop_ids"] if _stops_at(litert, prompt, i)]
+    return differing(found, expected)
+
+
+def slots(litert: LiteRTModel, model: Any) -> int:
+    """Tokens that the caches of a file hold; where they hold a state only, what it states."""
+    stated = min(litert.cache_length, model.max_length)
+    axes = {name: entry.length_axis for name, entry in model.cache_spec(1, stated).items()}
+    lengths = [litert.cache_shapes[name][axis] for name, axis in axes.items() if axis is not None]
+    return int(min(lengths, default=stated))
+
+
+def _stops_at(litert, prompt, token):
+    """Whether nothing follows where this token is the first that is drawn."""
+    seed = seed_of(token, litert.vocab_size)
+    how = {"temperature": EVEN, "top_k": 0, "top_p": 1.0, "seed": seed}
+    return not litert.generate_at_once(prompt, 1, **how)
+
+
+def seed_of(token: int, vocab_size: int) -> int:
+    """A seed with which this token is the first that is drawn, where all are as likely.
+
+    Args:
+        token: an id.
+        vocab_size: how many there are.
+    """
+    # The draw picks a group, in it a block, in it the token: the shares that lead there.
+    shares, begin, size = [], 0, vocab_size
+    for part in (SIDE**2, SIDE, 1):
+        first = (token - begin) // part * part
+        shares.append((first / size, min(first + part, size) / size))
+        begin, size = begin + first, min(part, size - first)
+    start = 0
+    while True:
+        seeds = np.arange(start, start + SEARCHED, dtype="int32")
+        fits = np.ones(SEARCHED, bool)
+        for level, (low, high) in enumerate(shares):
+            share = np.asarray(uniform(seeds, level, 0))
+            fits &= (share > low) & (share < high)
+        logits, row = np.zeros((1, vocab_size), "float32"), np.zeros(1, "int32")
+        for seed in seeds[fits]:  # the borders are the draw's own
+            if int(draw(logits, seed, row, np.int32(0))[0]) == token:
+                return int(seed)
+        start += SEARCHED
+
+
+# === Encoders ===
+
+
+def encoder_differing(path: Path, encoder: Encoder, length: int) -> tuple[str, ...]:
+    """Sentences about the note of an encoder's file.
+
+    Args:
+        path: the file.
+        encoder: what it was made from.
+        length: the longest of the file.
+    """
+    note = read_note(path, EncoderNote)
+    if note is None:
+        return ()
+    found, expected = vars(note), vars(note_of(encoder, length))
+    if "padding_mask" not in encoder.inputs:  # whether it reads padding is seen in its numbers
+        found = {name: found[name] for name in ("inputs", "optional")}
+    return differing(found, expected)
