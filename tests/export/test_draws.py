@@ -48,7 +48,8 @@ def compare(keras_texts, text_of):
 
 
 def test_litert(endless, keras_texts, tmp_path):
-    runner = LiteRTModel(export.tflite(endless, tmp_path / "model.tflite", verify=False))
+    endless.save(tmp_path)
+    runner = LiteRTModel(export.tflite(endless, tmp_path, verify=False))
     compare(keras_texts, lambda settings: TEXT + "".join(runner.stream(TEXT, TOKENS, **settings)))
 
 
