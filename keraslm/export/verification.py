@@ -71,6 +71,12 @@ class Verification:
         agreeing_tokens, judged_tokens: of a decoder, on a text that both read: how often its
             likeliest next token is Keras', of how many.
         judged_on: what text that is.
+
+    Example:
+        >>> result = Verification("tflite", 3, equal_tokens=96, tokens=96, max_difference=1e-5,
+        ...                       num_bytes=700_000)
+        >>> print(result)
+        passed, 96 of 96 greedy tokens as in Keras (3 prompts), largest difference 1.0e-05, 0.7 MB
     """
 
     target: str

@@ -110,7 +110,12 @@ class AttentionShape(Shape):
 @documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttentionOptions(Initializers, AttentionShape):
-    """Options of a `MultiHeadAttention`."""
+    """Options of a `MultiHeadAttention`.
+
+    Example:
+        >>> options = AttentionOptions(d_model=64, num_heads=4, causal=True)
+        >>> attention = keraslm.layers.MultiHeadAttention(options=options)
+    """
 
 
 @register
@@ -147,7 +152,9 @@ class MultiHeadAttention(TakesOptions, keras.layers.Layer):
 
     Example:
         >>> attention = keraslm.layers.MultiHeadAttention(64, 4, causal=True)
-        >>> y = attention(x, x, attention_mask=mask)
+        >>> x = np.zeros((2, 8, 64), "float32")
+        >>> tuple(attention(x, x, attention_mask=np.ones((2, 8), bool)).shape)
+        (2, 8, 64)
     """
 
     options_class = AttentionOptions

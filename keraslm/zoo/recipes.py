@@ -17,6 +17,10 @@ class Source(NamedTuple):
         licence: of the text, and so of the models.
         folder: below the data folder; ``None``: it comes with gensim.
         fetch: what brings it there, for the error message.
+
+    Example:
+        >>> keraslm.zoo.SOURCES["wikipedia"].licence
+        'CC BY-SA 4.0'
     """
 
     title: str
@@ -54,6 +58,11 @@ class Recipe(NamedTuple):
             table begins with Word2Vec vectors of the same text; ``sinusoidal``: whether learned
             positions begin as sinusoids, from which a small model finds its neighbours sooner.
         example: a text that it goes on with, or with a hidden word.
+
+    Example:
+        >>> recipe = keraslm.zoo.RECIPES["wiki-gpt"]
+        >>> recipe.source, recipe.training["epochs"]
+        ('wikipedia', 5)
     """
 
     summary: str
