@@ -71,6 +71,8 @@ class Verification:
         agreeing_tokens, judged_tokens: of a decoder, on a text that both read: how often its
             likeliest next token is Keras', of how many.
         judged_on: what text that is.
+        differing: sentences about what the file states otherwise than the task, such as its stop
+            tokens; see `keraslm.export.facts`.
 
     Example:
         >>> result = Verification("tflite", 3, equal_tokens=96, tokens=96, max_difference=1e-5,
@@ -101,6 +103,7 @@ class Verification:
     agreeing_tokens: int | None = None
     judged_tokens: int | None = None
     judged_on: str = ""
+    differing: tuple[str, ...] = ()
 
     @property
     def finite(self) -> bool:
@@ -110,8 +113,11 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """Whether it is the same model: exactly, or, if quantised, nearly; never with a NaN."""
-        if not self.finite:
+        """Whether it is the same model: exactly, or, if quantised, nearly; never with a NaN.
+
+        What it states beside its numbers must be what the task says, however it is stored.
+        """
+        if not self.finite or self.differing:
             return False
         if self.cosine is not None:
             return self._within_limits()
@@ -154,6 +160,8 @@ class Verification:
         yield "", "passed" if self.passed else "FAILED"
         if not self.finite:
             yield "", "NaN or infinity"
+        for sentence in self.differing:
+            yield "", sentence
         found = f"{self.equal_tokens} of {self.tokens} {what} as in Keras ({self.prompts} {inputs})"
         if self.judged_tokens and self.quantization:
             # A quantised file departs from Keras' text sooner or later, and then goes on by itself.
@@ -206,6 +214,6 @@ class Verification:
         entry = manifest_entry(path)
         if entry is None or "verification" not in entry:
             return None
-        return cls(
-            **{**entry["verification"], "operations": tuple(entry["verification"]["operations"])}
-        )
+        fields = entry["verification"]
+        tuples = {name: tuple(fields.get(name, ())) for name in ("operations", "differing")}
+        return cls(**{**fields, **tuples})

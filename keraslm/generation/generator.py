@@ -179,7 +179,8 @@ class Generator:
             int32 ``(batch, …)``, the new tokens, and int32 ``(batch,)``, how many they are.
         """
         method = method_at_run_time(tuple(settings), most)
-        stop = ops.convert_to_tensor(tuple(stop_ids) or (-1,), "int32")
+        with keras.name_scope("stop_ids"):  # by this name a proof finds them in a file
+            stop = ops.convert_to_tensor(tuple(stop_ids) or (-1,), "int32")
         length = ops.shape(ids)[1] + max_new_tokens if length is None else length
         tokens, _, counts = self.loop(ids, pad, max_new_tokens, stop, settings, method, length)
         return tokens, counts

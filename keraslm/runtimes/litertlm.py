@@ -59,6 +59,18 @@ class LiteRTLM:
         """Token ids as LiteRT-LM sees them."""
         return self._engine.tokenize(text)
 
+    def render(self, text: str) -> str:
+        """The prompt that the file's chat template makes of what a user says.
+
+        Raises:
+            ValueError: the template does not parse, or does not take it.
+        """
+        with quiet(), self._engine.create_conversation() as conversation:
+            prompt = conversation.render_message_to_string(text)
+        if not prompt:  # the reason is in LiteRT-LM's log only
+            raise ValueError(f"The chat template makes nothing of {text!r}. Mend the template.")
+        return prompt
+
     def stream(
         self,
         text: str,
@@ -127,24 +139,52 @@ def tflite_part(path):
     Raises:
         ValueError: not such a file, or a damaged one.
     """
-    from litert_lm_builder import litertlm_peek
+    return part_of(path, "TFLiteModel")
 
+
+def part_of(path, kind):
+    """The bytes of one part of a ``.litertlm`` file.
+
+    Args:
+        path: the file.
+        kind: such as ``"TFLiteModel"``, ``"LlmMetadataProto"`` or ``"HF_Tokenizer_Zlib"``.
+
+    Raises:
+        ValueError: not such a file, or a damaged one, or it has no such part.
+    """
+    from litert_lm_builder import litertlm_header_schema_py_generated as schema
+
+    wanted = getattr(schema.AnySectionDataType, kind)
     size = Path(path).stat().st_size
     try:
         with open(path, "rb") as stream:
-            header = litertlm_peek.read_litertlm_header(str(path), io.StringIO())
-            sections = header.SectionMetadata()
+            sections = _header(path).SectionMetadata()
             for i in range(sections.ObjectsLength()):
                 section = sections.Objects(i)
                 begin, end = section.BeginOffset(), section.EndOffset()
                 if end > size or begin > end:
                     raise ValueError("its end is missing")
-                stream.seek(begin)
-                if stream.read(8)[4:] == b"TFL3":
+                if section.DataType() == wanted:
                     stream.seek(begin)
                     return stream.read(end - begin)
     except Exception as error:  # whatever a damaged header makes of it
         raise ValueError(
             f"{path} is not a .litertlm file, or is damaged: {error}. Export the model again."
         ) from error
-    raise ValueError(f"{path} holds no model. Export it again.")
+    raise ValueError(f"{path} holds no {kind}. Export it again.")
+
+
+def header_notes(path):
+    """What the header of a ``.litertlm`` file says of it: a dict of strings."""
+    from litert_lm_builder import litertlm_peek
+
+    entries = _header(path).SystemMetadata()
+    count = 0 if entries is None else entries.EntriesLength()
+    pairs = [litertlm_peek.kvp_to_dict(entries.Entries(i)) for i in range(count)]
+    return {pair["key"]: pair["value"] for pair in pairs}
+
+
+def _header(path):
+    from litert_lm_builder import litertlm_peek
+
+    return litertlm_peek.read_litertlm_header(str(path), io.StringIO())

@@ -1,17 +1,29 @@
 """The .litertlm bundle in LiteRT-LM."""
 
+import copy
+import dataclasses
 import json
 
 import pytest
+import tokenizers
 
 from keraslm import export
+from keraslm.export.to_litertlm import exporter
 from keraslm.export.to_litertlm.proof import tflite_part
+from keraslm.generation import GenerationConfig
 from keraslm.models import BERT
+from keraslm.tasks import TextGenerator
+from keraslm.tokenizers import Tokenizer
 
 TEMPLATE = (
     "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
+BROKEN = [
+    "{% for m in messages %}{{ m.role",
+    "{{ raise_exception('System first.') }}",
+    "{{ messages[0].nothing.at.all }}",
+]
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +107,90 @@ def test_bad_input(lm, bundle, tmp_path):
         with pytest.raises(ValueError, match=r"is not a \.litertlm file, or is damaged"):
             export.LiteRTLM(damaged)
     assert tflite_part(bundle)[4:8] == b"TFL3"
+
+
+# === What stands beside the model ===
+
+
+@pytest.fixture(scope="module")
+def repacked(lm, bundle, tmp_path_factory):
+    """The model of the good file, with what another text generator says beside it."""
+    builder = pytest.importorskip("litert_lm_builder.litertlm_builder")
+    content, folder = tflite_part(bundle), tmp_path_factory.mktemp("repacked")
+
+    def repack(chat_template=None, length=160, **changes):
+        other = copy.copy(lm)
+        vars(other).update(changes)
+        path = folder / f"{len(list(folder.iterdir()))}.litertlm"
+        exporter.pack(builder, other, content, path, length, chat_template)
+        return path
+
+    return repack
+
+
+def with_template(tokenizer, **roles):
+    """The same tokenizer with the token of id 0 before every prompt, and other roles."""
+    engine, first = tokenizers.Tokenizer.from_str(tokenizer.to_json()), tokenizer.id_to_token(0)
+    engine.post_processor = tokenizers.processors.TemplateProcessing(
+        f"{first} $A", special_tokens=[(first, 0)]
+    )
+    return Tokenizer(engine, dataclasses.replace(tokenizer.roles, prompt="open", **roles))
+
+
+def test_a_proof_reads_the_settings_in_the_file(lm, repacked):
+    sampled = GenerationConfig(temperature=0.8, top_k=40, top_p=0.9, seed=3, stop_ids=(0,))
+    task = TextGenerator(lm.model, lm.tokenizer, sampled)
+    assert export.verify(repacked(generation_config=sampled), task).passed
+    changes = {"temperature": 0.7, "top_k": 600, "top_p": None, "seed": 4, "stop_ids": (5, 7)}
+    wrong = repacked(generation_config=sampled.replace(**changes), length=128)
+    result = export.verify(wrong, task)
+    assert not result.passed
+    assert result.differing == (
+        "stop_ids is [5, 7] in the file and [0] in the task",
+        "temperature is 0.7 in the file and 0.8 in the task",
+        "top_k is 0 in the file and 40 in the task",
+        "top_p is 1 in the file and 0.9 in the task",
+        "seed is 4 in the file and 3 in the task",
+        "max_num_tokens is 128 in the file and 160 in the task",
+    )
+    assert str(result).startswith("FAILED, stop_ids is [5, 7] in the file and [0] in the task, ")
+
+
+def test_a_proof_reads_the_template_and_the_tokenizer_in_the_file(lm, repacked):
+    """A template that the exporter was given is that of the file, however it was changed."""
+    wrong = repacked(tokenizer=with_template(lm.tokenizer, chat_template=TEMPLATE))
+    result = export.verify(wrong, lm)
+    assert "start_ids is [0] in the file and [] in the task" in result.differing
+    assert any(s.startswith("chat_template is '{% for m in") for s in result.differing)
+
+    given = repacked(chat_template=TEMPLATE)
+    content = given.read_bytes()
+    assert export.verify(given, lm).passed and content.count(b"assistant: ") == 1
+    given.write_bytes(content.replace(b"assistant: ", b"assistance "))
+    (sentence,) = export.verify(given, lm).differing
+    assert sentence.startswith("chat_template is ") and "the one with SHA-256" in sentence
+
+    changed = json.loads(lm.tokenizer.to_json())
+    left, right = changed["model"]["merges"].pop()
+    number = changed["model"]["vocab"].pop(left + right)
+    fewer = Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(changed)))
+    result = export.verify(repacked(tokenizer=fewer), lm)
+    token = f"vocabulary[{left + right!r}]"
+    assert f"{token} is nothing in the file and {number} in the task" in result.differing
+
+
+@pytest.mark.parametrize("template", BROKEN)
+def test_a_broken_template_is_refused(lm, repacked, tmp_path, template):
+    with pytest.raises(ValueError, match="chat_template does not work on a plain user message: "):
+        export.litertlm(lm, tmp_path, chat_template=template)
+    assert not list(tmp_path.iterdir())
+    nothing = pytest.raises(ValueError, match="template makes nothing of 'Hi'")
+    with export.LiteRTLM(repacked(chat_template=template)) as runtime, nothing:
+        runtime.render("Hi")
+
+
+def test_a_setting_that_litert_lm_has_not_is_refused(lm, tmp_path):
+    config = lm.generation_config.replace(repetition_penalty=1.3)
+    task = TextGenerator(lm.model, lm.tokenizer, config)
+    with pytest.raises(ValueError, match="LiteRT-LM has no repetition_penalty"):
+        export.litertlm(task, tmp_path)

@@ -12,9 +12,12 @@ from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import prove
 from keraslm.export.to_litertlm import text
 from keraslm.export.to_litertlm.proof import verify_litertlm
+from keraslm.export.to_litertlm.stated import GIVEN_TEMPLATE, digest
 from keraslm.export.to_tflite.exporter import PREFILL_LENGTHS, check_kind, convert
 from keraslm.generation.cache import is_step_model
+from keraslm.generation.processors import check_supported
 from keraslm.litert.conversion import quiet
+from keraslm.runtimes.litertlm import LiteRTLM
 
 MAGIC = b"LITERTLM"
 
@@ -49,7 +52,8 @@ def litertlm(
 
     Raises:
         ImportError: ``litert-lm-builder`` is not installed.
-        ValueError: no tokenizer, or as in `keraslm.export.tflite`.
+        ValueError: no tokenizer, a template that does not work, a default setting that LiteRT-LM
+            has not, or as in `keraslm.export.tflite`.
         RuntimeError: the file does not give what Keras gives. It is not left behind.
 
     Example:
@@ -63,7 +67,10 @@ def litertlm(
         )
     path = Path(path)
     path = path if path.suffix == ".litertlm" else path / "model.litertlm"
-    text.start_ids(lm.tokenizer)  # before the work: raises if the template cannot be
+    # Before the work: what cannot be in such a file.
+    text.start_ids(lm.tokenizer)
+    check_supported(lm.generation_config, LiteRTLM.supports, "LiteRT-LM")
+    text.check_template(chat_template or text.chat_template(lm.tokenizer))
     cache_length = cache_length or lm.model.max_length
     builder = _import_builder()
     content = convert(lm.model, prefill_lengths, cache_length, quantization)
@@ -89,6 +96,9 @@ def pack(builder, lm, content, path, cache_length, chat_template=None):
         file = builder.LitertLmFileBuilder()
         authors = builder.Metadata(key="Authors", value="keraslm", dtype=builder.DType.STRING)
         file.add_system_metadata(authors)
+        if chat_template:  # no tokenizer says which, so the file does
+            kept = {"key": GIVEN_TEMPLATE, "value": digest(chat_template)}
+            file.add_system_metadata(builder.Metadata(**kept, dtype=builder.DType.STRING))
         file.add_llm_metadata(str(parts / "metadata.pb"))
         file.add_hf_tokenizer(str(parts / "tokenizer.json"))
         file.add_tflite_model(str(parts / "model.tflite"), builder.TfLiteModelType.PREFILL_DECODE)

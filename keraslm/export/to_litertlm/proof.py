@@ -5,7 +5,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from keraslm.export.facts import differing
 from keraslm.export.proof import NEW_TOKENS, written_prompts
+from keraslm.export.to_litertlm.stated import said_of, stated_in
 from keraslm.export.to_tflite.proof import verify_tflite
 from keraslm.export.verification import Verification
 from keraslm.runtimes.litert import LiteRTModel
@@ -17,7 +19,8 @@ def verify_litertlm(path, lm, mode="quick", texts=None, limits=None) -> Verifica
     """`keraslm.export.verify` for a ``.litertlm``.
 
     Its model is compared with Keras in LiteRT, token by token; then LiteRT-LM must write the text
-    that this very model writes in LiteRT.
+    that this very model writes in LiteRT, and what stands beside the model must be what the task
+    says: start and stop tokens, sampler, template, vocabulary, the tokens of texts.
     """
     prompts = written_prompts(lm.generator, lm.tokenizer.bos_id or 0, lm.model.max_length // 2)
     given = [text for ids in prompts if (text := lm.tokenizer.decode(ids))]
@@ -33,22 +36,36 @@ def verify_litertlm(path, lm, mode="quick", texts=None, limits=None) -> Verifica
         ]
     seconds, pieces = 0.0, 0
     with LiteRTLM(path) as runtime:
+        found = stated_in(path, runtime, lm.model.vocab_size)
+        wrong = differing(found, said_of(path, lm, litert.cache_length, found))
+        if error := _broken_template(runtime):
+            wrong = (*wrong, error)
         for text, expected in zip(given, wanted, strict=True):
             started = time.perf_counter()
-            found = list(runtime.stream(text, NEW_TOKENS))
+            written = list(runtime.stream(text, NEW_TOKENS))
             seconds += time.perf_counter() - started
-            pieces += len(found)
-            if "".join(found) != expected:
+            pieces += len(written)
+            if "".join(written) != expected and not wrong:
                 raise RuntimeError(
                     f"LiteRT-LM writes another text from {path} than LiteRT: "
-                    f"{''.join(found)!r} instead of {expected!r}."
+                    f"{''.join(written)!r} instead of {expected!r}."
                 )
     return dataclasses.replace(
         inner,
         target="litertlm",
         num_bytes=path.stat().st_size,
         tokens_per_second=pieces / seconds,
+        differing=wrong,
     )
+
+
+def _broken_template(runtime):
+    """A sentence, if a conversation cannot begin."""
+    try:
+        runtime.render("Hi")
+    except ValueError as error:
+        return str(error).rstrip(".")
+    return None
 
 
 GREEDY = {"max_new_tokens": NEW_TOKENS, "temperature": 0.0}

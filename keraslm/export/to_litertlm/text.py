@@ -4,6 +4,8 @@ The runtime puts the start token before a prompt itself and applies no template.
 tokens without the prompt, so that what a decoder does at the start of a text must not happen.
 """
 
+import contextlib
+import datetime
 import json
 from typing import Any
 
@@ -31,6 +33,52 @@ def chat_template(tokenizer: Tokenizer) -> str | None:
     """The template of a conversation that the tokenizer has, of several the default."""
     template = tokenizer.roles.chat_template
     return template if template is None or isinstance(template, str) else template.get("default")
+
+
+def check_template(template: str | None) -> None:
+    """Refuse a template that makes nothing of what a user says.
+
+    Without the package ``jinja2`` this is left to the proof, where LiteRT-LM does it.
+
+    Raises:
+        ValueError: it does not parse, or raises on a plain message.
+    """
+    if template is None:
+        return
+    with contextlib.suppress(ImportError):
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.globals.update(raise_exception=_raise, strftime_now=_now)
+        contents: list[Any] = ["Hi", [{"type": "text", "text": "Hi"}]]  # both are in use
+        errors = [_error(environment, template, content) for content in contents]
+        if all(errors):
+            raise ValueError(
+                f"chat_template does not work on a plain user message: {errors[0]}. Mend it, or "
+                "give another with chat_template=."
+            )
+
+
+def _error(environment, template, content):
+    """What goes wrong with a user message; ``None``: nothing."""
+    messages = [{"role": "user", "content": content}]
+    try:
+        environment.from_string(template).render(
+            messages=messages, add_generation_prompt=True, bos_token="", eos_token=""
+        )
+    except Exception as error:  # the template's own, too
+        return str(error) or type(error).__name__
+    return None
+
+
+def _raise(message):
+    raise ValueError(message)
+
+
+def _now(form):
+    return datetime.datetime.now().strftime(form)
 
 
 def tokenizer_json(tokenizer: Tokenizer) -> str:

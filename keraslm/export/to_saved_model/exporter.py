@@ -147,7 +147,8 @@ def _task(model, tokenizer, labels, length):
         _check_tokenizer(tokenizer, model)
         if isinstance(task, TextGenerator) and in_float32(model) is model:
             return task
-        return TextGenerator(in_float32(model), tokenizer, getattr(task, "generation_config", None))
+        config, stated = getattr(task, "generation_config", None), getattr(task, "stated", None)
+        return TextGenerator(in_float32(model), tokenizer, config, stated=stated)
     if isinstance(task, Task):
         if labels is not None or length is not None:
             raise ValueError(

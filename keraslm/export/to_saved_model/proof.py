@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 
+from keraslm.export.facts import differing
 from keraslm.export.proof import (
     NEW_TOKENS,
     TEXTS,
@@ -15,6 +16,7 @@ from keraslm.export.proof import (
     largest_difference,
     written_prompts,
 )
+from keraslm.export.to_saved_model.stated import labels_in, said_of, stated_in
 from keraslm.export.to_tflite.encoders import NOT_EXPORTED
 from keraslm.export.verification import Verification
 from keraslm.generation.cache import is_step_model
@@ -24,6 +26,15 @@ from keraslm.tasks.table import task_for
 
 LARGEST_DIFFERENCE = 1e-4
 LENGTHS = (2, 9, 30)  # in tokens, of the inputs for an encoder
+
+GREEDY = {
+    "max_new_tokens": NEW_TOKENS, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "seed": 0,
+}  # fmt: skip
+DRAWN = {**GREEDY, "temperature": 0.9, "top_k": 50, "top_p": 0.95, "seed": 1}
+DTYPES = {
+    "max_new_tokens": "int32", "temperature": "float32", "top_k": "int32", "top_p": "float32",
+    "seed": "int32",
+}  # fmt: skip
 
 # TensorFlow alone: this is all that the program of a user has.
 _FRESH = """
@@ -51,14 +62,16 @@ def verify_saved_model(path, task, mode="quick", texts=None, limits=None) -> Ver
         mode, limits: of no effect.
         texts: strings to ask a task about, instead of those in `keraslm.export.proof`.
     """
+    wrong: tuple[str, ...] = ()
     if is_step_model(getattr(task, "model", task)):
-        prompts, equal, number, difference = _decoder(path, task)
+        prompts, equal, number, difference, wrong = _decoder(path, task)
     elif isinstance(task, Task) and task.tokenizer is not None:
+        wrong = differing(labels_in(path), {"labels": getattr(task, "labels", None)})
         prompts, equal, number, difference = _asked(path, in_float32_task(task), texts or TEXTS)
     else:
         prompts, equal, number, difference = _on_ids(path, getattr(task, "model", task), task)
     size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-    return Verification("saved_model", prompts, equal, number, difference, size)
+    return Verification("saved_model", prompts, equal, number, difference, size, differing=wrong)
 
 
 def call_fresh(path, calls):
@@ -89,28 +102,48 @@ def call_fresh(path, calls):
 
 
 def _decoder(path, lm):
-    """Greedy texts, and the scores of what was written."""
+    """Greedy texts, drawn ones and those of the defaults, and the scores of what was written."""
     if getattr(lm, "tokenizer", None) is None:
         raise ValueError(
             f"The SavedModel {path} generates text: to verify it, give the "
             f"keraslm.tasks.TextGenerator that it was made from; received {type(lm).__name__}."
         )
-    lm = TextGenerator(in_float32(lm.model), lm.tokenizer, lm.generation_config)
+    lm = TextGenerator(in_float32(lm.model), lm.tokenizer, lm.generation_config, stated=lm.stated)
     prompts = written_prompts(lm.generator, lm.tokenizer.bos_id or 0, lm.model.max_length - 1)
     texts = [_fitting(lm, lm.tokenizer.decode(ids)) for ids in prompts]
     expected = [lm.generate(text, max_new_tokens=NEW_TOKENS, temperature=0) for text in texts]
     written = [_fitting(lm, text) for text in expected]
     scores = [_score(lm, text) for text in written]
-    settings = {
-        "max_new_tokens": (NEW_TOKENS, "int32"), "temperature": (0.0, "float32"),
-        "top_k": (1, "int32"), "top_p": (1.0, "float32"), "seed": (0, "int32"),
-    }  # fmt: skip
-    calls = [("generate", {"text": ([text], "string"), **settings}) for text in texts]
+    calls = [_generate(text, GREEDY) for text in texts]
+    calls += [_generate(texts[0], DRAWN), ("serving_default", {"text": (texts[:1], "string")})]
     *found, score = call_fresh(path, [*calls, ("score", {"text": (written, "string")})])
-    equal = sum(x["text"] == [text] for x, text in zip(found, expected, strict=True))
+    *found, drawn, default = [output["text"][0] for output in found]
+    wrong = differing(stated_in(path, lm.model.vocab_size), said_of(lm))
+    draws_alike = drawn == lm.generate(texts[0], **DRAWN) or (
+        not wrong and _draws_alike(path, lm, texts[0])
+    )
+    seed = {} if lm.generation_config.seed is not None else {"seed": 0}  # a file has one
+    # Where the default is drawn, rounding may decide too; what it is drawn with has been read.
+    by_default = default == lm.generate(texts[0], **seed) or (
+        lm.generation_config.is_sampled and draws_alike and not wrong
+    )
+    equal = sum(a == b for a, b in zip(found, expected, strict=True)) + draws_alike + by_default
     pairs = zip(score["log_probs"], score["num_tokens"], scores, strict=True)
     difference = max(largest_difference(row[:count], wanted) for row, count, wanted in pairs)
-    return len(texts), equal, len(texts), difference
+    return len(texts), equal, len(texts) + 2, difference, wrong
+
+
+def _draws_alike(path, lm, text):
+    """Once more with another seed: rounding decides one draw of very many."""
+    settings = {**DRAWN, "seed": DRAWN["seed"] + 1}
+    (output,) = call_fresh(path, [_generate(text, settings)])
+    return output["text"] == [lm.generate(text, **settings)]
+
+
+def _generate(text, settings):
+    """A call of the endpoint whose settings are inputs."""
+    inputs = {name: (value, DTYPES[name]) for name, value in settings.items()}
+    return "generate", {"text": ([text], "string"), **inputs}
 
 
 def _fitting(lm, text):

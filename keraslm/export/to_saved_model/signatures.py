@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from keraslm.export.facts import stated_length
 from keraslm.export.to_saved_model.graph import GraphTokenizer
 from keraslm.export.to_saved_model.graph_decode import without_first
+from keraslm.export.to_saved_model.stated import DEFAULT, LABELS
 from keraslm.export.to_tflite.encoders import NOT_EXPORTED
 from keraslm.generation.cache import init_cache
 from keraslm.generation.processors import ORDER
@@ -94,7 +96,7 @@ def decoder_endpoints(lm):
             num_padding,
             tf.minimum(max_new_tokens, model.max_length - longest),
             config.stop_ids,
-            {**sampling, **{name: tf.constant(value) for name, value in fixed.items()}},
+            {**sampling, **{n: tf.constant(x, name=f"{DEFAULT}{n}") for n, x in fixed.items()}},
         )
         return tf.RaggedTensor.from_tensor(tokens, lengths=counts)
 
@@ -116,7 +118,15 @@ def decoder_endpoints(lm):
     generate = _traced(generate, text=TEXT, **settings)
 
     def default(text):
-        return generate(text=text, **_default_settings(config, model.vocab_size))
+        settings = _default_settings(config, model.vocab_size)
+        if (
+            most := stated_length(lm)
+        ) is not None:  # with the longest prompt, which it does not cut
+            most = tf.constant(most, name=f"{DEFAULT}max_length")
+            longest = tf.reduce_max(encode(text).row_lengths(), keepdims=False)
+            longest = tf.maximum(tf.cast(longest, tf.int32), 1)
+            settings["max_new_tokens"] = tf.maximum(most - longest, 1)
+        return generate(text=text, **settings)
 
     def generate_ids(token_ids, **given):
         new = new_tokens(token_ids=checked_ids(token_ids, model), **given)
@@ -169,7 +179,10 @@ def _default_settings(config, vocab_size):
         "top_p": config.top_p or 1.0,
         "seed": resolve_seed(config.seed or 0),
     }
-    return {name: tf.constant(values[name], dtype) for name, dtype in SETTINGS.items()}
+    return {
+        name: tf.constant(values[name], dtype, name=f"{DEFAULT}{name}")
+        for name, dtype in SETTINGS.items()
+    }
 
 
 def _prompt_encoder(tokenizer, twin):
@@ -294,7 +307,7 @@ def _named(task, outputs):
     """The tensors of a task, and the label of the likeliest class."""
     if "probabilities" in outputs and hasattr(task, "labels"):
         best = tf.argmax(outputs["probabilities"], axis=-1)
-        return {**outputs, "label": tf.gather(tf.constant(task.labels), best)}
+        return {**outputs, "label": tf.gather(tf.constant(task.labels, name=LABELS), best)}
     return outputs
 
 

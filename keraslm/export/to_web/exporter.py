@@ -11,13 +11,13 @@ from pathlib import Path
 
 from keraslm._files import replaced_folder
 from keraslm._version import __version__
+from keraslm.export.facts import prompt_template, stated_length
 from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import prove
 from keraslm.export.to_tflite.exporter import PREFILL_LENGTHS, tflite
 from keraslm.export.to_web.browser import find_browser
 from keraslm.export.to_web.proof import verify_web
 from keraslm.export.to_web.readable import check_tokenizer
-from keraslm.generation.config import GenerationConfig
 
 FORMAT_VERSION = 1
 PAGE = Path(__file__).parent / "page"
@@ -196,12 +196,10 @@ def _describe(lm, folder, name, context):
         "context": context,
         "vocab_size": lm.model.vocab_size,
         "start_id": lm.tokenizer.bos_id,
-        "prompt_template": dict(
-            zip(("before", "after"), lm.tokenizer.prompt_template, strict=True)
-        ),
+        "prompt_template": prompt_template(lm.tokenizer),
         "clean_up_tokenization_spaces": lm.tokenizer.cleans_up,
         "generation": lm.generation_config.to_dict(),
-        "max_length": _stated_length(lm),
+        "max_length": stated_length(lm),
         "files": files,
         "packages": PACKAGES,
     }
@@ -212,12 +210,6 @@ def _describe(lm, folder, name, context):
     ]
     text = README.format(name=name, version=__version__, packages="\n".join(lines))
     (folder / "README.md").write_text(text, encoding="utf-8")
-
-
-def _stated_length(lm):
-    """The ``max_length`` that a Hugging Face folder states, where nothing states new tokens."""
-    is_default = lm.generation_config.max_new_tokens == GenerationConfig().max_new_tokens
-    return lm.stated.get("max_length") if is_default else None
 
 
 # === Packages ===

@@ -17,7 +17,9 @@ TOKENS = 96  # of the text: all logits of Keras go to the browser
 SCRIPT = """
 import { load, Run, TextStream } from "/keraslm.js";
 
-export default async function ({ windows, prompts, lengths, texts }) {
+export default async function (
+  { windows, prompts, lengths, texts, drawn, atMost },
+) {
   const lm = await load("/");
   const size = lm.info.vocab_size;
   const references = new Float32Array(await (await fetch("./binary")).arrayBuffer());
@@ -52,6 +54,13 @@ export default async function ({ windows, prompts, lengths, texts }) {
     result.free.push(ids);
     result.streamed.push(pieces);
   }
+  const byDefault = async (settings) => {
+    const ids = [];
+    for await (const id of lm.generateIds(lm.promptIds(prompts[0]), settings)) ids.push(id);
+    return ids;
+  };
+  result.drawn = await byDefault({ ...drawn, stopIds: [] });
+  result.byDefault = await byDefault(atMost);
   for (const ids of windows) {
     const stream = new TextStream(lm.tokenizer);
     result.streamed.push([...ids.map((id) => stream.add(id)), stream.close()].filter(Boolean));
