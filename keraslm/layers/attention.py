@@ -247,7 +247,8 @@ class MultiHeadAttention(TakesOptions, keras.layers.Layer):
         penalty = self._penalty(queries, keys, attention_mask, start if cache is not None else None)
         if penalty is not None:
             scores = scores - penalty
-        scores = ops.softmax(scores, axis=-1)
+        one_key = scores.shape[-1] == 1  # a text of one token: all ones, of which Keras warns
+        scores = ops.exp(scores - scores) if one_key else ops.softmax(scores, axis=-1)
         weights = self.score_dropout(ops.cast(scores, self.compute_dtype), training=training)
         y = self._weighted(weights, values)  # (B, H, T, D)
         y = self.output_projection(self._joined(y))  # (B, T, C)
