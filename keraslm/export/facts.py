@@ -8,6 +8,7 @@ program does that runs it; here is what the task says, under the same names.
 from typing import Any
 
 import numpy as np
+import tokenizers
 
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.processors import ORDER
@@ -30,7 +31,7 @@ def generator_facts(lm: Any) -> dict[str, Any]:
         "prompt_template": prompt_template(lm.tokenizer),
         "start_id": lm.tokenizer.bos_id,
         "vocab_size": lm.model.vocab_size,
-        "vocabulary": vocabulary(lm.tokenizer),
+        "vocabulary": vocabulary(lm.tokenizer.engine),
         "clean_up_tokenization_spaces": lm.tokenizer.cleans_up,
     }
 
@@ -68,9 +69,9 @@ def prompt_template(tokenizer: Tokenizer) -> dict[str, list[int]]:
     return dict(zip(("before", "after"), map(list, tokenizer.prompt_template), strict=True))
 
 
-def vocabulary(tokenizer: Tokenizer) -> dict[str, int]:
+def vocabulary(engine: tokenizers.Tokenizer) -> dict[str, int]:
     """The id of every token, the added ones included."""
-    return tokenizer.engine.get_vocab(with_added_tokens=True)
+    return engine.get_vocab(with_added_tokens=True)
 
 
 def differing(found: dict[str, Any], expected: dict[str, Any]) -> tuple[str, ...]:

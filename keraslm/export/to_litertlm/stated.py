@@ -12,7 +12,6 @@ from keraslm.export.proof import TEXTS
 from keraslm.export.to_litertlm import text
 from keraslm.generation.config import GenerationConfig
 from keraslm.runtimes.litertlm import LiteRTLM, header_notes, part_of
-from keraslm.tokenizers.tokenizer import Tokenizer
 
 GIVEN_TEMPLATE = "chat_template_sha256"  # note in the header, where the exporter was given one
 ASKED = tuple(text for text in TEXTS if text)
@@ -38,7 +37,7 @@ def stated_in(path: Path, runtime: LiteRTLM, vocab_size: int) -> dict[str, Any]:
         "start_ids": list(metadata.start_token.token_ids.ids),
         "max_num_tokens": metadata.max_num_tokens,
         "chat_template": metadata.jinja_prompt_template or None,
-        "vocabulary": vocabulary(Tokenizer(engine)),
+        "vocabulary": vocabulary(engine),
         "tokens": {asked: runtime.tokenize(asked) for asked in ASKED},
     }
 

@@ -5,9 +5,11 @@ import json
 import numpy as np
 
 from keraslm.export.decoder_proof import equal_tokens, judged_parts, keras_logits, text_for
+from keraslm.export.facts import differing
 from keraslm.export.proof import NEW_TOKENS, TEXTS, written_prompts
 from keraslm.export.to_tflite.proof import quantization_of
 from keraslm.export.to_web.browser import run_in_browser
+from keraslm.export.to_web.stated import asked_of, said_of, stated_in, written_alike
 from keraslm.export.verification import Verification, check_limits
 from keraslm.generation.config import GenerationConfig
 from keraslm.litert.flatbuffer import LiteRTFile
@@ -17,15 +19,13 @@ TOKENS = 96  # of the text: all logits of Keras go to the browser
 SCRIPT = """
 import { load, Run, TextStream } from "/keraslm.js";
 
-export default async function (
-  { windows, prompts, lengths, texts, drawn, atMost },
-) {
+export default async function ({ windows, prompts, lengths, texts, asked }) {
   const lm = await load("/");
   const size = lm.info.vocab_size;
   const references = new Float32Array(await (await fetch("./binary")).arrayBuffer());
   const result = {
     tokens: 0, agreeing: 0, difference: 0, divergence: 0, logProbs: [0, 0], seconds: 0,
-    free: [], streamed: [],
+    free: [], streamed: [], asked: [],
   };
   for (const ids of windows) {
     const run = new Run(lm);
@@ -54,13 +54,11 @@ export default async function (
     result.free.push(ids);
     result.streamed.push(pieces);
   }
-  const byDefault = async (settings) => {
+  for (const settings of asked) {
     const ids = [];
     for await (const id of lm.generateIds(lm.promptIds(prompts[0]), settings)) ids.push(id);
-    return ids;
-  };
-  result.drawn = await byDefault({ ...drawn, stopIds: [] });
-  result.byDefault = await byDefault(atMost);
+    result.asked.push(ids);
+  }
   for (const ids of windows) {
     const stream = new TextStream(lm.tokenizer);
     result.streamed.push([...ids.map((id) => stream.add(id)), stream.close()].filter(Boolean));
@@ -100,11 +98,18 @@ def verify_web(path, lm, mode="quick", texts=None, limits=None) -> Verification:
         judged.generator.generate([prompt], GenerationConfig(max_new_tokens=length))[0].ids
         for prompt, length in zip(ids, lengths, strict=True)
     ]
+    quantization = quantization_of(LiteRTFile((path / "model.tflite").read_bytes()))
     samples = [*TEXTS, *tokenizer.decode_batch(text.windows)]
     found = run_in_browser(
         path,
         SCRIPT,
-        {"windows": text.windows, "prompts": prompts, "lengths": lengths, "texts": samples},
+        {
+            "windows": text.windows,
+            "prompts": prompts,
+            "lengths": lengths,
+            "texts": samples,
+            "asked": asked_of(lm),
+        },
         binary=np.concatenate(references).astype("<f4").tobytes(),
     )
     _check_text(tokenizer, prompts, text.windows, samples, found)
@@ -112,6 +117,8 @@ def verify_web(path, lm, mode="quick", texts=None, limits=None) -> Verification:
         equal_tokens(new, free, keras_logits(judged.model, prompt + new)[len(prompt) - 1 :])
         for prompt, new, free in zip(ids, expected, found["free"], strict=True)
     ]
+    if quantization is None:
+        pairs += written_alike(judged, lm, prompts[0], context, found["asked"])
     tokens = found["tokens"]
     ours, keras = np.exp(-np.array([_number(x) for x in found["logProbs"]]) / tokens)
     return Verification(
@@ -122,7 +129,7 @@ def verify_web(path, lm, mode="quick", texts=None, limits=None) -> Verification:
         _number(found["difference"]),
         sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         tokens / found["seconds"],
-        quantization=quantization_of(LiteRTFile((path / "model.tflite").read_bytes())),
+        quantization=quantization,
         kl=_number(found["divergence"]) / tokens,
         perplexity=float(ours),
         keras_perplexity=float(keras),
@@ -130,6 +137,7 @@ def verify_web(path, lm, mode="quick", texts=None, limits=None) -> Verification:
         agreeing_tokens=found["agreeing"],
         judged_tokens=tokens,
         judged_on=text.name,
+        differing=differing(stated_in(path), said_of(path, lm)),
     )
 
 
