@@ -1,5 +1,6 @@
 """How the tests are run: what may be skipped, and what ``.ci/run`` makes of its parts."""
 
+import configparser
 import os
 import shutil
 import subprocess
@@ -14,14 +15,14 @@ CI = TESTS.parent / ".ci" / "run"
 # === Skips ===
 
 
-def run_pytest(folder, code):
+def run_pytest(folder, code, config=os.devnull):
     """What pytest says to a file of tests, in a process of its own, under our conftest."""
     for name in ("conftest.py", "skips.txt"):
         shutil.copy(TESTS / name, folder)
     (folder / "test_it.py").write_text(code, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "0", "-q", "-ra"]
     return subprocess.run(
-        [*command, "-c", os.devnull, "--rootdir", str(folder), str(folder)],
+        [*command, "-c", str(config), "--rootdir", str(folder), str(folder)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -58,6 +59,55 @@ def test_a_skip_with_another_reason_fails_the_run(tmp_path, code):
     done = run_pytest(tmp_path, "import pytest\n" + code)
     assert done.returncode not in (0, 5), done.stdout
     assert "the reason is not in tests/skips.txt: not today" in done.stdout
+
+
+# === Warnings ===
+
+SETUP = TESTS.parent / "setup.cfg"
+KINDS = ["DeprecationWarning", "FutureWarning", "UserWarning", "RuntimeWarning", "ResourceWarning"]
+WARN = "    warnings.warn('old', kind)\n"
+
+
+@pytest.fixture
+def filters(tmp_path):
+    """Our list of warnings that are no errors, for a run of pytest in the folder."""
+    if not SETUP.is_file():
+        pytest.skip("not a clone of the repository")
+    config = configparser.ConfigParser()
+    config.read(SETUP, encoding="utf-8")
+    config = config["tool:pytest"]["filterwarnings"].splitlines()
+    lines = [f"    {line}" for line in config if line]
+    path = tmp_path / "pytest.ini"
+    path.write_text("\n".join(["[pytest]", "filterwarnings =", *lines]), encoding="utf-8")
+    return path
+
+
+def test_a_warning_about_our_code_fails_the_test(tmp_path, filters):
+    code = f"import pytest, warnings\n@pytest.mark.parametrize('kind', [{', '.join(KINDS)}])\n"
+    done = run_pytest(tmp_path, f"{code}def test_one(kind):\n{WARN}", filters)
+    assert f"{len(KINDS)} failed" in done.stdout.splitlines()[-1]
+    assert all(f"{kind}: old" in done.stdout for kind in KINDS)
+
+
+def test_a_file_that_is_left_open_fails_the_test(tmp_path, filters):
+    code = "import gc\ndef test_one():\n    open(__file__, encoding='utf-8')\n    gc.collect()\n"
+    done = run_pytest(tmp_path, code, filters)
+    assert "1 failed" in done.stdout.splitlines()[-1]
+    assert "unclosed file" in done.stdout
+
+
+def test_only_deprecations_in_other_packages_are_no_failure(tmp_path, filters):
+    package = tmp_path / "package_of_no_one.py"
+    package.write_text(f"import warnings\ndef call(kind):\n{WARN}", encoding="utf-8")
+    code = f"""import package_of_no_one, pytest
+@pytest.mark.parametrize("kind", [{", ".join(KINDS)}])
+def test_one(kind):
+    package_of_no_one.call(kind)
+"""
+    done = run_pytest(tmp_path, code, filters)
+    assert "3 failed, 2 passed" in done.stdout.splitlines()[-1]
+    assert "DeprecationWarning: old" not in done.stdout
+    assert "FutureWarning: old" not in done.stdout
 
 
 # === .ci/run ===

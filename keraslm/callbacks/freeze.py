@@ -19,7 +19,8 @@ class Freeze(keras.callbacks.Callback):
         ValueError: no layer of that name, or a model that is not built (when training starts).
 
     Example:
-        >>> model.fit(x, y, epochs=5, callbacks=[Freeze("token_embedding", epochs=2)])
+        >>> freeze = keraslm.callbacks.Freeze("token_embedding", epochs=1)
+        >>> history = lm.fit(texts, length=32, epochs=2, callbacks=[freeze], verbose=0)
     """
 
     def __init__(self, layers, epochs=1):

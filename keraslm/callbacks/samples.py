@@ -14,7 +14,8 @@ class Samples(StepCallback):
         settings: for ``lm.generate``; default 40 new tokens, ``top_k=40``, ``seed=0``.
 
     Example:
-        >>> gpt.fit(data, callbacks=[keraslm.callbacks.Samples(lm, ["The city of"], every=200)])
+        >>> samples = keraslm.callbacks.Samples(lm, ["The city of"], every=200)
+        >>> history = lm.fit(texts, length=32, callbacks=[samples], verbose=0)
     """
 
     def __init__(self, lm, prompts=("",), every=None, show=None, **settings):

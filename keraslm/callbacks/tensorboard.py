@@ -37,7 +37,7 @@ class TensorBoard(StepCallback, keras.callbacks.TensorBoard):
 
     Example:
         >>> board = keraslm.callbacks.TensorBoard("logs", lm=lm, prompts=["The city of"])
-        >>> gpt.fit(data, callbacks=[board])
+        >>> history = lm.fit(texts, length=32, callbacks=[board], verbose=0)
     """
 
     def __init__(

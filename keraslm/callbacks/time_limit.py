@@ -13,6 +13,12 @@ class TimeLimit(keras.callbacks.Callback):
 
     Attributes:
         reached: whether it stopped the last ``fit``.
+
+    Example:
+        >>> limit = keraslm.callbacks.TimeLimit(minutes=5)
+        >>> history = lm.fit(texts, length=32, callbacks=[limit], verbose=0)
+        >>> limit.reached
+        False
     """
 
     def __init__(self, minutes):

@@ -21,7 +21,15 @@ them on a Wikipedia extract. Without SOURCE, a step reads that extract.
 
 
 def main(argv=None) -> int:
-    """Run the command line. Returns the exit status: 0, 1 for a failure, 2 for bad input."""
+    """Run the command line. Returns the exit status: 0, 1 for a failure, 2 for bad input.
+
+    Example:
+        >>> main(["info", "demo"])
+        /...demo
+          kind        keraslm bundle
+        ...
+        0
+    """
     args = _parser().parse_args(argv)
     try:
         # Not for what needs no TensorFlow: its import takes seconds.
@@ -51,7 +59,11 @@ def _sentence(error):
 
 
 def import_tensorflow_quietly():
-    """Import TensorFlow without the lines it prints before its logging can be set."""
+    """Import TensorFlow without the lines it prints before its logging can be set.
+
+    Example:
+        >>> import_tensorflow_quietly()
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.stderr.flush()

@@ -5,7 +5,11 @@ from pathlib import Path
 
 
 def check_writable(folder):
-    """Fail before the work, not after it, if the result could not be written."""
+    """Fail before the work, not after it, if the result could not be written.
+
+    Example:
+        >>> check_writable("a/new/folder")
+    """
     parent = Path(folder)
     while not parent.exists():
         parent = parent.parent

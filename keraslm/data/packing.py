@@ -22,6 +22,11 @@ class TokenStream:
         ids: ``(num_tokens,)`` uint16, or uint32 for vocabularies above 65,536.
         starts: ``(documents,)`` int64, index of each document's first token.
         num_bytes: UTF-8 bytes of the texts, for bits per byte.
+
+    Example:
+        >>> stream = TokenStream(np.arange(10, dtype=np.uint16), np.array([0, 6]), num_bytes=35)
+        >>> stream.num_tokens, stream.bytes_per_token
+        (10, 3.5)
     """
 
     ids: np.ndarray
@@ -174,6 +179,13 @@ class PackedTokens:
         stream: the `TokenStream`.
         length: tokens of an input row.
         isolate_documents: whether batches tell documents apart.
+
+    Example:
+        >>> stream = TokenStream(np.arange(10, dtype=np.uint16), np.array([0, 6]), num_bytes=35)
+        >>> packed = pack(stream, length=4)
+        >>> len(packed), packed.rows.shape
+        (2, (2, 5))
+        >>> inputs, targets = next(iter(packed.dataset(batch_size=2, shuffle=False)))
     """
 
     stream: TokenStream

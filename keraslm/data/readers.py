@@ -94,6 +94,10 @@ def read_blocks(
 
     Raises:
         FileNotFoundError, ValueError: as in `read_texts`.
+
+    Example:
+        >>> list(read_blocks(["one document", "another"]))
+        ['one document\\nanother']
     """
     if not isinstance(source, (str, os.PathLike)):
         yield from gathered(read_texts(source))

@@ -13,6 +13,11 @@ class Association(NamedTuple):
     ``effect`` is Cohen's d, from -2 to 2: 0 is no bias; ``p`` the share of random splits of the
     targets that are at least as biased. Both are None where too few words have vectors;
     ``used`` of ``total`` words have.
+
+    Example:
+        >>> pleasant = ("pleasant", "unpleasant")
+        >>> print(Association(("flowers", "insects"), pleasant, 1.5, 0.0, used=90, total=100))
+        flowers / insects: pleasant / unpleasant    d +1.50, p 0.000 (90 of 100 words)
     """
 
     targets: tuple[str, str]
@@ -48,6 +53,7 @@ def weat(vectors, tests=None, *, permutations=10_000, seed=0) -> list[Associatio
     Example:
         >>> for result in weat(vectors):
         ...     print(result)
+        flowers / insects...
     """
     if tests is None:
         file = resources.files("keraslm.embeddings").joinpath("weat.json")

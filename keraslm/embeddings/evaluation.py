@@ -12,6 +12,11 @@ class Analogies(NamedTuple):
     """Right answers to "a is to b as c is to ?".
 
     ``sections``: name to ``(right, asked)``. ``unknown``: questions with a word that has no vector.
+
+    Example:
+        >>> found = Analogies({"capitals": (3, 4), "plurals": (0, 1)}, unknown=2)
+        >>> found.right, found.asked, found.accuracy
+        (3, 5, 0.6)
     """
 
     sections: dict[str, tuple[int, int]]
@@ -34,7 +39,12 @@ class Analogies(NamedTuple):
 
 
 class Similarity(NamedTuple):
-    """Spearman's rank correlation of cosines with people's judgements, and of how many pairs."""
+    """Spearman's rank correlation of cosines with people's judgements, and of how many pairs.
+
+    Example:
+        >>> Similarity(spearman=0.61, pairs=320, unknown=33).spearman
+        0.61
+    """
 
     spearman: float
     pairs: int
@@ -52,6 +62,11 @@ def analogies(vectors, questions=None, *, most_frequent=30_000) -> Analogies:
 
     Raises:
         ValueError: a line without four words.
+
+    Example:
+        >>> found = analogies(vectors)
+        >>> found.asked + found.unknown
+        19544
     """
     lines = _lines(questions or "questions-words.txt")
     words = vectors.index_to_key[:most_frequent]
@@ -95,6 +110,11 @@ def similarity(vectors, pairs="wordsim353.tsv") -> Similarity:
 
     Raises:
         ValueError: no line of that form.
+
+    Example:
+        >>> found = similarity(vectors, "simlex999.txt")
+        >>> found.pairs + found.unknown
+        999
     """
     from scipy.stats import spearmanr
 
@@ -126,7 +146,9 @@ def evaluate(vectors, questions=None, pairs=("wordsim353.tsv", "simlex999.txt"))
         ``unknown``, ``sections``; for each file of pairs ``spearman``, ``pairs``, ``unknown``.
 
     Example:
-        >>> evaluate(vectors)["wordsim353"]["spearman"]
+        >>> results = evaluate(vectors)
+        >>> sorted(results["wordsim353"])
+        ['pairs', 'spearman', 'unknown']
     """
     found = analogies(vectors, questions)
     result = {

@@ -36,8 +36,9 @@ def load_vectors(path, format=None, *, limit=None, mmap=False, cache=False):
         ValueError: an unknown format, a damaged file, NaN, a word twice.
 
     Example:
-        >>> vectors = load_vectors("glove.6B.50d.txt", limit=100_000, cache=True)
-        >>> vectors.most_similar("frog")
+        >>> path = write_vectors(vectors, "glove.16d.txt")
+        >>> len(load_vectors(path, limit=50))
+        50
     """
     path = Path(path)
     if not path.exists():
@@ -69,6 +70,10 @@ def write_vectors(vectors, path, format=None):
 
     Raises:
         ValueError: an unknown format; a word with white space, which that format cannot keep.
+
+    Example:
+        >>> write_vectors(vectors, "vectors.txt").read_text(encoding="utf-8").split()[0]
+        'the'
     """
     path = Path(path)
     is_fasttext = hasattr(vectors, "vectors_ngrams")

@@ -94,7 +94,8 @@ def train_glove(
 
     Example:
         >>> vectors = train_glove(["to be or not to be"] * 20, 16, x_max=10)
-        >>> vectors.most_similar("be")
+        >>> vectors.most_similar("be", topn=1)
+        [(..., ...)]
     """
     _numba()
     for name, value in (("vector_size", vector_size), ("epochs", epochs), ("window", window)):

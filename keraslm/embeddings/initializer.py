@@ -20,6 +20,10 @@ class Coverage(NamedTuple):
     ``covered`` of ``total`` tokens have one; ``missed`` are the others, the most frequent first if
     the frequencies are known. ``share_of_text`` is the share of running text that is covered, or
     None. ``by`` says how many were found in each way.
+
+    Example:
+        >>> print(Coverage(3, 4, ["colour"], {"by name": 3}))
+        3 of 4 tokens (75.0 %) start from a vector; without: 'colour'
     """
 
     covered: int
@@ -77,8 +81,10 @@ class VectorInitializer(keras.initializers.Initializer):
 
     Example:
         >>> start = keraslm.embeddings.VectorInitializer(vectors, tokenizer)
-        >>> print(start.coverage)
-        >>> gpt = keraslm.models.GPT(tokenizer.vocab_size, embeddings_initializer=start)
+        >>> 0 < start.coverage.covered < start.coverage.total
+        True
+        >>> gpt = keraslm.models.GPT(tokenizer.vocab_size, num_layers=1, d_model=16, num_heads=2,
+        ...                          embeddings_initializer=start)
     """
 
     def __init__(

@@ -26,7 +26,7 @@ def write_projector(vectors, log_dir, limit=10_000):
         the folder's ``Path``.
 
     Example:
-        >>> write_projector(vectors, "logs/vectors")
+        >>> folder = write_projector(vectors, "logs/vectors")
     """
     folder = Path(log_dir)
     words = vectors.index_to_key[:limit]

@@ -29,7 +29,9 @@ def save_vectors(vectors, folder, recipe=None, *, card=None, dtype="float32"):
         ValueError: a word with a line break, or vectors that are not finite.
 
     Example:
-        >>> save_vectors(vectors, "embeddings/mine", {"corpus": "my letters"})
+        >>> folder = save_vectors(vectors, "embeddings/mine", {"corpus": "my letters"})
+        >>> len(load_vectors(folder)) == len(vectors)
+        True
     """
     words = vectors.index_to_key
     if any("\n" in word for word in words):

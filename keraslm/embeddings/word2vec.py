@@ -53,7 +53,8 @@ def train_word2vec(
 
     Example:
         >>> vectors = train_word2vec([["to", "be", "or", "not", "to", "be"]] * 20, 16)
-        >>> vectors.most_similar("be")
+        >>> vectors.most_similar("be", topn=1)
+        [(..., ...)]
     """
     from gensim.models import Word2Vec
 

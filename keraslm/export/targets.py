@@ -20,6 +20,11 @@ class Target(NamedTuple):
         is_at: whether a path holds it.
         verify: compares it with the task: ``verify(path, task, mode, texts, limits)``.
         quantizes: whether ``export`` takes ``quantization``.
+
+    Example:
+        >>> tflite = keraslm.export.TARGETS["tflite"]
+        >>> tflite.name, tflite.quantizes
+        ('model.tflite', True)
     """
 
     name: str
@@ -65,7 +70,9 @@ def verify(path, lm, mode="quick", texts=None, limits=None) -> Verification:
         ValueError: none of these, or ``manifest.json`` knows the file with another hash.
 
     Example:
+        >>> lm = keraslm.from_pretrained("saved_models/mine")
         >>> print(keraslm.export.verify("saved_models/mine/model.tflite", lm))
+        passed, ... greedy tokens as in Keras ...
     """
     path = Path(path)
     if mode not in ("quick", "full"):

@@ -13,7 +13,7 @@ PREFILL_TOKENS = 32
 # share of texts whose label is Keras'. Of a decoder: by how much its perplexity on the text may be
 # above Keras', as a share, and the mean Kullback-Leibler divergence of the next token, Keras to
 # file, in nats. Where they come from is in docs/export.md.
-_INT8 = {"cosine": 0.99, "least_cosine": 0.9, "labels": 0.98, "perplexity": 0.01, "kl": 0.02}
+_INT8 = {"cosine": 0.99, "least_cosine": 0.9, "labels": 0.98, "perplexity": 0.01, "kl": 0.01}
 LIMITS: dict[str | None, dict[str, float]] = {
     None: {"difference": LARGEST_DIFFERENCE, "cosine": 0.9999, "least_cosine": 0.9999, "labels": 1},
     "float16": {
@@ -22,7 +22,7 @@ LIMITS: dict[str | None, dict[str, float]] = {
     "int8": _INT8,
     "int8_weights": _INT8,
     "int4": {
-        "cosine": 0.7, "least_cosine": -1.0, "labels": 0.65, "perplexity": 0.03, "kl": 0.1,
+        "cosine": 0.85, "least_cosine": 0.7, "labels": 0.92, "perplexity": 0.03, "kl": 0.05,
     },
 }  # fmt: skip
 
@@ -73,6 +73,12 @@ class Verification:
         judged_on: what text that is.
         differing: sentences about what the file states otherwise than the task, such as its stop
             tokens; see `keraslm.export.facts`.
+
+    Example:
+        >>> result = Verification("tflite", 3, equal_tokens=96, tokens=96, max_difference=1e-5,
+        ...                       num_bytes=700_000)
+        >>> print(result)
+        passed, 96 of 96 greedy tokens as in Keras (3 prompts), largest difference 1.0e-05, 0.7 MB
     """
 
     target: str

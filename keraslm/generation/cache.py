@@ -18,6 +18,10 @@ class CacheEntry(NamedTuple):
         dtype: name of the dtype.
         length_axis: the axis with a slot for each token; ``None``: state of a fixed size, such as
             that of an LSTM or the memory of an encoder.
+
+    Example:
+        >>> gpt.cache_spec(batch=1, length=64)["kv_cache_k_0"]
+        CacheEntry(shape=(1, 2, 64, 16), dtype='float32', length_axis=2)
     """
 
     shape: tuple[int, ...]
@@ -33,6 +37,13 @@ class StepModel(Protocol):
     ``context_spec(batch) -> {name: (shape, dtype)}``, the inputs of its memory, and
     ``context(**inputs) -> {name: tensor}``, the entries of the cache that hold it. A model with
     recurrent state takes the keyword ``count`` in `step`; see there.
+
+    Example:
+        >>> isinstance(gpt, StepModel)
+        True
+        >>> logits, changed = gpt.step(np.array([[7, 8, 9]]), init_cache(gpt, 1, 64), start=0)
+        >>> tuple(logits.shape), sorted(changed)
+        ((1, 3, 500), ['kv_cache_k_0', 'kv_cache_v_0'])
     """
 
     max_length: int
@@ -77,7 +88,12 @@ def takes_count(model: Any) -> bool:
 
 
 def init_cache(model: Any, batch: Any, length: Any) -> Any:
-    """An empty cache: zeros, as ``model.cache_spec`` describes it."""
+    """An empty cache: zeros, as ``model.cache_spec`` describes it.
+
+    Example:
+        >>> {name: tuple(tensor.shape) for name, tensor in init_cache(gpt, 1, 64).items()}
+        {'kv_cache_k_0': (1, 2, 64, 16), 'kv_cache_v_0': (1, 2, 64, 16)}
+    """
     if not hasattr(model, "cache_spec"):  # a model with a cache of its own making
         return model.init_cache(batch, length)
     spec = model.cache_spec(batch, length)
@@ -95,6 +111,11 @@ def take_rows(cache: Any, rows: Any) -> Any:
     Args:
         cache: a cache.
         rows: int ``(new batch,)``, with repeats if need be.
+
+    Example:
+        >>> cache = take_rows(init_cache(gpt, 2, 64), [1, 1, 0])
+        >>> cache["kv_cache_k_0"].shape[0]
+        3
     """
     return keras.tree.map_structure(lambda x: ops.take(x, rows, axis=0), cache)
 
@@ -107,6 +128,10 @@ def real_tokens(length: Any, start: Any, pad: Any = None, count: Any = None) -> 
 
     Returns:
         bool ``(batch or 1, length)``.
+
+    Example:
+        >>> np.array(real_tokens(4, start=0, pad=np.array([1, 0]), count=3)).tolist()
+        [[False, True, True, False], [True, True, True, False]]
     """
     index = ops.expand_dims(ops.arange(length, dtype="int32"), 0)  # (1, T)
     real = index >= 0 if count is None else index < count

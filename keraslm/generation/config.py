@@ -24,6 +24,11 @@ class GenerationConfig:
 
     Raises:
         ValueError: a value out of range.
+
+    Example:
+        >>> config = GenerationConfig(max_new_tokens=20, temperature=0.8, top_k=40, seed=1)
+        >>> config.replace(seed=2).seed
+        2
     """
 
     max_new_tokens: int = 50

@@ -21,7 +21,13 @@ Context = Mapping[str, Any]  # inputs of a model's memory, by name
 
 
 class Generated(NamedTuple):
-    """New tokens of one sequence, without the stop token, and the log-probability of each."""
+    """New tokens of one sequence, without the stop token, and the log-probability of each.
+
+    Example:
+        >>> found = Generator(gpt).generate([[1, 2, 3]], GenerationConfig(max_new_tokens=5))[0]
+        >>> len(found.ids), len(found.log_probs)
+        (5, 5)
+    """
 
     ids: list[int]
     log_probs: list[float]
@@ -39,7 +45,9 @@ class Generator:
 
     Example:
         >>> generator = keraslm.generation.Generator(gpt)
-        >>> generator.generate([[1, 2, 3]], GenerationConfig(max_new_tokens=5))[0].ids
+        >>> found = generator.generate([[1, 2, 3]], GenerationConfig(max_new_tokens=5))
+        >>> len(found[0].ids)
+        5
     """
 
     def __init__(self, model: StepModel, jit_compile: bool = False):

@@ -15,6 +15,7 @@ from keras import ops
 # The logit of a token that was left out. Finite, so that no difference of two is NaN.
 REMOVED = -1e30
 HALVINGS = 30  # of an interval of logits: its last is below the spacing of float32
+SMALL = 4096  # in a vocabulary up to this, several borders are tried at once
 SPAN = 40.0  # tokens e**40 times less likely than the likeliest weigh nothing in float32
 
 
@@ -116,8 +117,8 @@ class TopK(Processor):
 class TopP(Processor):
     """Keeps the likeliest tokens that together reach a probability (Holtzman et al. 2020).
 
-    Of tokens that are equally likely at the border only as many as are needed stay, the last in
-    the order of the vocabulary, as in Hugging Face.
+    Of tokens that are equally likely at the border only as many as are needed stay, the first in
+    the order of the vocabulary.
     """
 
     setting = "top_p"
@@ -131,15 +132,12 @@ class TopP(Processor):
         x, top = candidates.logits, candidates.top
         weights = ops.exp(x - ops.max(x, axis=-1, keepdims=True))
         mass = value * ops.sum(weights, axis=-1, keepdims=True)
-        border = _border_by_halving(x, weights, mass) if top is None else _border_in(top, mass)
+        border = _border_by_search(x, weights, mass) if top is None else _border_in(top, mass)
         above = ops.sum(ops.where(x > border, weights, 0.0), axis=-1, keepdims=True)
-        at_border = ops.cast(ops.equal(x, border), "float32")
-        weight = ops.max(at_border * weights, axis=-1, keepdims=True)
+        weight = ops.exp(border - ops.max(x, axis=-1, keepdims=True))
         # 1e-4: rounding of the sums must not ask for one token more.
         count = ops.ceil((mass - above) / ops.maximum(weight, 1e-30) - 1e-4)
-        count = ops.maximum(count, 1.0)
-        later = ops.sum(at_border, axis=-1, keepdims=True) - ops.cumsum(at_border, axis=-1)
-        keep = ops.logical_or(x > border, ops.logical_and(at_border > 0, later < count))
+        keep = ops.logical_or(x > border, _first_of(ops.equal(x, border), ops.maximum(count, 1.0)))
         return candidates._replace(logits=ops.where(keep, x, REMOVED), top=None)
 
 
@@ -233,6 +231,16 @@ def _keep(logits, border):
     return ops.where(logits >= border, logits, REMOVED)
 
 
+def _first_of(tied, count):
+    """The first ``count`` true ones of each row: bool ``(batch, vocab_size)``."""
+    number = ops.cast(tied, "float32")
+    return ops.cond(  # there are rarely more, and a running sum of a vocabulary takes long
+        ops.any(ops.sum(number, axis=-1, keepdims=True) > count),
+        lambda: ops.logical_and(tied, ops.cumsum(number, axis=-1) <= count),
+        lambda: tied,
+    )
+
+
 def _kth_largest(logits, k):
     """Largest value that ``k`` logits reach, float32 ``(batch, 1)``."""
     low = ops.min(ops.where(logits > REMOVED, logits, 1e30), axis=-1, keepdims=True)
@@ -247,14 +255,17 @@ def _kth_largest(logits, k):
     return ops.min(ops.where(logits >= low, logits, 1e30), axis=-1, keepdims=True)
 
 
-def _border_by_halving(logits, weights, mass):
+def _border_by_search(logits, weights, mass):
     """The least logit of the likeliest that together weigh ``mass``, float32 ``(batch, 1)``."""
-    high = ops.max(logits, axis=-1, keepdims=True)
-    low = high - SPAN
-    for _ in range(HALVINGS):
-        middle = (low + high) * 0.5
-        enough = ops.sum(ops.where(logits >= middle, weights, 0.0), axis=-1, keepdims=True) >= mass
-        low, high = ops.where(enough, middle, low), ops.where(enough, high, middle)
+    ways, passes = (4, 15) if logits.shape[-1] <= SMALL else (2, HALVINGS)
+    tries = ops.arange(1, ways, dtype="float32")
+    low = ops.max(logits, axis=-1, keepdims=True) - SPAN
+    for number in range(1, passes + 1):
+        size = SPAN / ways**number
+        borders = ops.expand_dims(low + size * tries, -1)  # (B, ways - 1, 1)
+        above = ops.where(logits[:, None] >= borders, weights[:, None], 0.0)
+        reached = ops.cast(ops.sum(above, axis=-1) >= mass, "float32")
+        low = low + size * ops.sum(reached, axis=-1, keepdims=True)
     return ops.min(ops.where(logits >= low, logits, 1e30), axis=-1, keepdims=True)
 
 

@@ -13,7 +13,7 @@ from keraslm.generation.processors import (
     inner,
     processors_of,
 )
-from keraslm.generation.random import resolve_seed, uniform
+from keraslm.generation.random import exponential, resolve_seed
 
 SIDE = 64  # tokens of a block, and blocks of a group, when a token is drawn
 
@@ -102,8 +102,7 @@ def next_token(
         for processor in method.processors:
             if inner(processor).needs_seen:
                 candidates = processor(candidates, settings[processor.setting])
-        # argmax of Keras asks for the sign of zeros, which LiteRT cannot.
-        return ops.cast(ops.top_k(candidates.logits, 1)[1][:, 0], "int32")
+        return _first(candidates.logits)
 
     if method.at_run_time:
         return ops.cond(settings["temperature"] <= 0.0, likeliest, drawn)
@@ -113,10 +112,11 @@ def next_token(
 def draw(logits: Any, seed: Any, row: Any, step: Any) -> Any:
     """Draw a token of each row by its probability.
 
-    In three levels, each with a random number of its own: a group of `SIDE` blocks, a block of
-    `SIDE` tokens, a token. The sums have few terms, so float32 is exact enough for vocabularies of
-    any size, where one running sum over 262,144 tokens would never draw many of them; and few
-    borders lie where the rounding of another runtime could lead to another token.
+    In three levels: a group of `SIDE` blocks, a block of `SIDE` tokens, a token. Each is a race:
+    a weight divided by an exponentially distributed number is the largest as often as its share.
+    The sums have few terms, so float32 is exact enough for vocabularies of any size, where one
+    running sum over 262,144 tokens would never draw many of them; and only two that are nearly
+    equal could be confused by the rounding of another runtime.
 
     Args:
         logits: float32 ``(batch, vocab_size)``.
@@ -129,23 +129,27 @@ def draw(logits: Any, seed: Any, row: Any, step: Any) -> Any:
     if missing := -weights.shape[-1] % SIDE**2:
         weights = ops.pad(weights, [[0, 0], [0, missing]])
     groups = weights.shape[-1] // SIDE**2
-    level = ops.reshape(weights, (-1, groups, SIDE, SIDE))
-    token = 0 * row
-    for number, inside in enumerate(((2, 3), (2,), ())):
-        sums = ops.sum(level, axis=inside) if inside else level  # (B, N)
-        chosen = _pick(sums, uniform(seed, 3 * row + number, step))  # (B,)
-        token = token * SIDE + chosen
-        if inside:  # what is in the chosen group or block
-            index = ops.reshape(chosen, (-1, *[1] * (len(level.shape) - 1)))
-            level = ops.take_along_axis(level, index, axis=1)[:, 0]
-    return token
+    number = ops.arange(2 * SIDE + groups, dtype="int32")
+    against = exponential(seed, ops.expand_dims(row, 1), step, number)  # (B, 2 * SIDE + groups)
+    blocks = ops.sum(ops.reshape(weights, (-1, groups * SIDE, SIDE)), axis=-1)
+    place = 0 * row
+    if groups > 1:
+        sums = ops.sum(ops.reshape(blocks, (-1, groups, SIDE)), axis=-1)
+        place = _first(sums / against[:, 2 * SIDE :])
+    block = place * SIDE + _first(_part(blocks, place) / against[:, SIDE : 2 * SIDE])
+    return block * SIDE + _first(_part(weights, block) / against[:, :SIDE])
 
 
-def _pick(weights, share):
-    """Index at which the running sum of ``weights`` passes ``share`` of its total: ``(batch,)``."""
-    running = ops.cumsum(weights, axis=-1)
-    total = running[:, -1:]
-    passed = ops.cast(running <= ops.expand_dims(share, 1) * total, "int32")
-    # Rounding must not lead past the last that has a weight.
-    last = ops.sum(ops.cast(running < total, "int32"), axis=-1)
-    return ops.minimum(ops.sum(passed, axis=-1), last)
+def _first(scores):
+    """Index of the largest of each row: ``(batch,)``."""
+    # argmax of Keras asks for the sign of zeros, which LiteRT cannot.
+    return ops.cast(ops.top_k(scores, 1)[1][:, 0], "int32")
+
+
+def _part(values, number):
+    """The part of each row that has a number: ``(batch, parts * SIDE)`` → ``(batch, SIDE)``."""
+    parts = values.shape[-1] // SIDE
+    if parts == 1:
+        return values
+    row = ops.arange(ops.shape(values)[0], dtype="int32")
+    return ops.take(ops.reshape(values, (-1, SIDE)), row * parts + number, axis=0)

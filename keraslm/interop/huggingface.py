@@ -55,7 +55,8 @@ def load_huggingface(folder, *, head="auto", dtype=None, progress=None):
         ValueError: an unknown ``model_type``, a config that cannot be, or tensors that do not fit.
 
     Example:
-        >>> gpt = keraslm.interop.load_huggingface("gpt2")
+        >>> folder = keraslm.interop.save_huggingface(lm.model, "mine_hf", tokenizer=lm.tokenizer)
+        >>> gpt = keraslm.interop.load_huggingface(folder)  # or a name on the hub, "gpt2"
     """
     folder = Path(folder)
     where = folder / "config.json"
@@ -153,7 +154,9 @@ def save_huggingface(
         ValueError: no family has this shape.
 
     Example:
-        >>> keraslm.interop.save_huggingface(lm.model, "mine_hf", tokenizer=lm.tokenizer)
+        >>> folder = keraslm.interop.save_huggingface(lm.model, "mine_hf", tokenizer=lm.tokenizer)
+        >>> sorted(file.name for file in folder.iterdir())
+        ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']
     """
     from safetensors.numpy import save_file
 

@@ -139,8 +139,11 @@ def from_keras_hub(backbone, *, head=None, max_length=None, dtype=None):
         ValueError: another class, a head that it lacks, or an argument that we cannot compute.
 
     Example:
-        >>> from keraslm.interop.keras_hub import from_keras_hub
-        >>> gpt = from_keras_hub(keras_hub.models.GPT2CausalLM.from_preset("gpt2_base_en"))
+        >>> import keras_hub
+        >>> backbone = keras_hub.models.GPT2Backbone(  # or GPT2CausalLM.from_preset("gpt2_base_en")
+        ...     vocabulary_size=100, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=64
+        ... )
+        >>> gpt = keraslm.interop.from_keras_hub(backbone)
     """
     task, backbone = backbone, getattr(backbone, "backbone", backbone)
     name = type(backbone).__name__
@@ -201,9 +204,10 @@ def to_keras_hub(model):
         ValueError: another model, a head that would be lost, or a shape that no backbone has.
 
     Example:
-        >>> from keraslm.interop.keras_hub import to_keras_hub
-        >>> backbone = to_keras_hub(gpt)
-        >>> hidden = backbone({"token_ids": ids, "padding_mask": mask})
+        >>> backbone = keraslm.interop.to_keras_hub(gpt)
+        >>> ids = np.array([[7, 8, 9]])
+        >>> tuple(backbone({"token_ids": ids, "padding_mask": np.ones_like(ids)}).shape)
+        (1, 3, 32)
     """
     if type(model) not in (GPT, BERT):
         raise ValueError(

@@ -25,6 +25,10 @@ class Row(NamedTuple):
         skip: so many first rows of theirs are not ours (RoBERTa's positions begin at 2).
         plus: ours is theirs plus this (Gemma's norms multiply by one plus the weight).
         by_head: weights that stand side by side take turns head by head (GPT-NeoX).
+
+    Example:
+        >>> Row("block_0/attention/query/kernel", "h.0.attn.q_proj.weight", turned=True).turned
+        True
     """
 
     ours: str
@@ -55,6 +59,11 @@ class Family(NamedTuple):
             not fit.
         free: our fields that are neither in ``fields`` nor fixed.
         options: further arguments of the builder.
+
+    Example:
+        >>> llama = FAMILIES["llama"]
+        >>> llama.builder, llama.fields["num_layers"], llama.constants["norm"]
+        ('GPT', 'num_hidden_layers', 'rms')
     """
 
     builder: str

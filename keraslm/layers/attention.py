@@ -110,7 +110,12 @@ class AttentionShape(Shape):
 @documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttentionOptions(Initializers, AttentionShape):
-    """Options of a `MultiHeadAttention`."""
+    """Options of a `MultiHeadAttention`.
+
+    Example:
+        >>> options = AttentionOptions(d_model=64, num_heads=4, causal=True)
+        >>> attention = keraslm.layers.MultiHeadAttention(options=options)
+    """
 
 
 @register
@@ -147,7 +152,9 @@ class MultiHeadAttention(TakesOptions, keras.layers.Layer):
 
     Example:
         >>> attention = keraslm.layers.MultiHeadAttention(64, 4, causal=True)
-        >>> y = attention(x, x, attention_mask=mask)
+        >>> x = np.zeros((2, 8, 64), "float32")
+        >>> tuple(attention(x, x, attention_mask=np.ones((2, 8), bool)).shape)
+        (2, 8, 64)
     """
 
     options_class = AttentionOptions
@@ -240,7 +247,8 @@ class MultiHeadAttention(TakesOptions, keras.layers.Layer):
         penalty = self._penalty(queries, keys, attention_mask, start if cache is not None else None)
         if penalty is not None:
             scores = scores - penalty
-        scores = ops.softmax(scores, axis=-1)
+        one_key = scores.shape[-1] == 1  # a text of one token: all ones, of which Keras warns
+        scores = ops.exp(scores - scores) if one_key else ops.softmax(scores, axis=-1)
         weights = self.score_dropout(ops.cast(scores, self.compute_dtype), training=training)
         y = self._weighted(weights, values)  # (B, H, T, D)
         y = self.output_projection(self._joined(y))  # (B, T, C)

@@ -46,7 +46,13 @@ class FeedForwardShape(Shape):
 @documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeedForwardOptions(Initializers, FeedForwardShape):
-    """Options of a `FeedForward`."""
+    """Options of a `FeedForward`.
+
+    Example:
+        >>> options = FeedForwardOptions(d_model=64, ffn_dim=256, gated=True)
+        >>> options.replace(activation="silu").gated
+        True
+    """
 
 
 @register
@@ -66,7 +72,9 @@ class FeedForward(TakesOptions, keras.layers.Layer):
         ValueError: an option that cannot be.
 
     Example:
-        >>> y = keraslm.layers.FeedForward(64, 256, activation="silu", gated=True)(x)
+        >>> feed_forward = keraslm.layers.FeedForward(64, 256, activation="silu", gated=True)
+        >>> tuple(feed_forward(np.zeros((2, 8, 64), "float32")).shape)
+        (2, 8, 64)
     """
 
     options_class = FeedForwardOptions

@@ -68,6 +68,11 @@ class AttentionMask(keras.layers.Layer):
     Returns:
         bool ``(batch, query, key)``, where ``query`` is 1 if only padding is masked; ``None``
         when there is nothing to mask.
+
+    Example:
+        >>> ids = np.array([[5, 6, 7, 0]])
+        >>> np.array(keraslm.layers.AttentionMask()(ids, ids != 0)).tolist()
+        [[[True, True, True, False]]]
     """
 
     def __init__(self, **kwargs):
@@ -104,6 +109,10 @@ class SegmentPositions(keras.layers.Layer):
 
     Returns:
         int32 ``(batch, seq)``; ``None`` for ``None``.
+
+    Example:
+        >>> np.array(keraslm.layers.SegmentPositions()(np.array([[1, 1, 1, 2, 2]]))).tolist()
+        [[0, 1, 2, 0, 1]]
     """
 
     def __init__(self, **kwargs):

@@ -7,6 +7,7 @@ new one takes its declaration and the line that uses it.
 
 import dataclasses
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -32,7 +33,12 @@ def option(
             earlier versions read them.
 
     Example:
-        >>> gain: float = option(1.0, number, "Factor of the output.", later=True)
+        >>> import dataclasses
+        >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+        ... class Scaled(keraslm.layers.options.Options):
+        ...     gain: float = option(1.0, keraslm.layers.common.above_zero, "Factor.", later=True)
+        >>> Scaled(gain=2).to_config(), Scaled().to_config()
+        ({'gain': 2}, {})
     """
     return dataclasses.field(
         default=default, metadata={"check": check, "meaning": meaning, "later": later}
@@ -246,7 +252,7 @@ def also_by_place(*names: str) -> Callable[[type[AnyOptions]], type[AnyOptions]]
 def _with_arguments(
     doc: str | None, kind: type[Options], first: tuple[str, ...] = ()
 ) -> str | None:
-    """A docstring with the options below ``Args:``, at its end if it has none."""
+    """A docstring with the options below ``Args:``, before its other sections if it has none."""
     if doc is None:  # python -OO
         return None
     lines = []
@@ -264,4 +270,7 @@ def _with_arguments(
         )  # fmt: skip
     section = "    Args:\n" + "\n".join(lines) + "\n"
     head, found, tail = doc.partition("    Args:\n")
-    return head + section + tail if found else f"{head.rstrip()}\n\n{section}"
+    if found:
+        return head + section + tail
+    place = re.search(r"^    (Raises|Example):$|\Z", doc, re.MULTILINE).start()  # type: ignore[union-attr]
+    return f"{doc[:place].rstrip()}\n\n{section}\n{doc[place:]}"

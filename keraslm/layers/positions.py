@@ -41,7 +41,8 @@ class PositionalEncoding(keras.layers.Layer):
         ValueError: ``x`` is longer than ``max_length`` or not ``d_model`` wide.
 
     Example:
-        >>> y = keraslm.layers.PositionalEncoding(128, 64)(x)
+        >>> tuple(keraslm.layers.PositionalEncoding(128, 64)(np.zeros((2, 8, 64), "float32")).shape)
+        (2, 8, 64)
     """
 
     def __init__(
@@ -122,6 +123,11 @@ class RotaryEmbedding(keras.layers.Layer):
 
     Returns:
         like ``x``.
+
+    Example:
+        >>> rotary = keraslm.layers.RotaryEmbedding(scaling={"rope_type": "linear", "factor": 4.0})
+        >>> tuple(rotary(np.zeros((2, 4, 8, 16), "float32")).shape)
+        (2, 4, 8, 16)
     """
 
     def __init__(self, base=10000.0, scaling=None, fraction=1.0, **kwargs):

@@ -27,7 +27,9 @@ class TokenEmbedding(keras.layers.Layer):
 
     Example:
         >>> embed = keraslm.layers.TokenEmbedding(vocab_size=1000, d_model=64)
-        >>> logits = embed(embed(token_ids), reverse=True)
+        >>> hidden_states = embed(np.array([[7, 8, 9]]))
+        >>> tuple(embed(hidden_states, reverse=True).shape)
+        (1, 3, 1000)
     """
 
     def __init__(self, vocab_size, d_model, *, scale=False, embeddings_initializer=None, **kwargs):

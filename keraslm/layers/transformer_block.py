@@ -58,7 +58,13 @@ class BlockShape(FeedForwardShape, AttentionShape):
 @documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BlockOptions(Initializers, BlockShape):
-    """Options of a `TransformerBlock`."""
+    """Options of a `TransformerBlock`.
+
+    Example:
+        >>> options = BlockOptions(d_model=64, num_heads=4, ffn_dim=256, norm="rms")
+        >>> options.replace(dropout=0.1).norm
+        'rms'
+    """
 
     cross_attention: bool = option(
         False, flag, "Whether the block also attends to ``encoder_output``."
@@ -107,7 +113,9 @@ class TransformerBlock(TakesOptions, keras.layers.Layer):
 
     Example:
         >>> block = keraslm.layers.TransformerBlock(64, 4, 256, 0.1)
-        >>> y = block(x, attention_mask=mask, training=False)
+        >>> x, mask = np.zeros((2, 8, 64), "float32"), np.ones((2, 8), bool)
+        >>> tuple(block(x, attention_mask=mask, training=False).shape)
+        (2, 8, 64)
     """
 
     options_class = BlockOptions

@@ -30,6 +30,16 @@ def to_litert(weights, signatures):
 
     Raises:
         ValueError: an operation that LiteRT does not have built in.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> dense = keras.layers.Dense(2)
+        >>> dense.build((1, 3))
+        >>> run = tf.function(lambda x: {"y": dense(x)})
+        >>> signature = run.get_concrete_function(x=tf.TensorSpec((1, 3)))
+        >>> content = to_litert(dense.weights, {"run": signature})
+        >>> LiteRTFile(content).operations()
+        Counter({'FULLY_CONNECTED': 1})
     """
     import tensorflow as tf
 

@@ -50,6 +50,12 @@ class LiteRTFile:
 
     Raises:
         ValueError: not a ``.tflite``.
+
+    Example:
+        >>> from pathlib import Path
+        >>> file = LiteRTFile(Path("saved_models/mine/model.tflite").read_bytes())
+        >>> "FULLY_CONNECTED" in file.operations()
+        True
     """
 
     def __init__(self, content):

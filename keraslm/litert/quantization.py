@@ -43,7 +43,10 @@ def quantize(content, kind):
         ValueError: an unknown kind, or not a ``.tflite``.
 
     Example:
-        >>> small = quantize(Path("model.tflite").read_bytes(), "int8")
+        >>> from pathlib import Path
+        >>> content = Path("saved_models/mine/model.tflite").read_bytes()
+        >>> len(quantize(content, "int8")) < len(content)
+        True
     """
     check_kind(kind)
     file = LiteRTFile(content)
@@ -52,7 +55,15 @@ def quantize(content, kind):
 
 
 def quantize_file(file, kind):
-    """`quantize` on a `LiteRTFile`."""
+    """`quantize` on a `LiteRTFile`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> file = LiteRTFile(Path("saved_models/mine/model.tflite").read_bytes())
+        >>> quantize_file(file, "int8")
+        >>> sorted({constant.dtype for constant in file.constants()})
+        ['float32', 'int32', 'int8']
+    """
     store = _Store(file)
     for graph in file.model.subgraphs:
         links = Links(file, graph)

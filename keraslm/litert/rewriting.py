@@ -13,7 +13,14 @@ from keraslm.litert.flatbuffer import schema
 
 
 def simplify(file):
-    """Rewrite all graphs of a `LiteRTFile`."""
+    """Rewrite all graphs of a `LiteRTFile`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> file = LiteRTFile(Path("saved_models/mine/model.tflite").read_bytes())
+        >>> simplify(file)
+        >>> content = file.to_bytes()
+    """
     for graph in file.model.subgraphs:
         links = Links(file, graph)
         for operation in list(graph.operators or ()):

@@ -63,7 +63,8 @@ class TransformerModel(keras.Model):
             fields: whatever else the class takes; wins over the size.
 
         Example:
-            >>> gpt = keraslm.models.GPT.sized("tiny", vocab_size=4096)
+            >>> keraslm.models.GPT.sized("tiny", vocab_size=4096).count_params()
+            2615424
         """
         return cls(vocab_size=vocab_size, **{**sized(size), **fields})
 

@@ -41,6 +41,11 @@ class TransformerConfig(BlockShape):
 
     Raises:
         ValueError: a value that cannot be.
+
+    Example:
+        >>> config = TransformerConfig(vocab_size=1000, num_layers=2, d_model=64, num_heads=4)
+        >>> config.ffn_dim, config.head_dim
+        (256, 16)
     """
 
     vocab_size: int = option(REQUIRED, positive, "Number of tokens.")

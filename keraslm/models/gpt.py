@@ -33,9 +33,12 @@ class GPT(TransformerModel):
     Outputs: float32 logits ``(batch, seq, vocab_size)``.
 
     Example:
-        >>> gpt = keraslm.models.GPT(vocab_size=1000, num_layers=2, d_model=64, num_heads=4)
+        >>> gpt = keraslm.models.GPT(vocab_size=100, num_layers=1, d_model=16, num_heads=2)
+        >>> ids = np.arange(34).reshape(2, 17)
+        >>> tuple(gpt(ids).shape)
+        (2, 17, 100)
         >>> gpt.compile()
-        >>> gpt.fit(ids[:, :-1], ids[:, 1:])
+        >>> history = gpt.fit(ids[:, :-1], ids[:, 1:], verbose=0)
     """
 
     family = "gpt"

@@ -32,7 +32,8 @@ class GPTEncoder(TransformerModel):
     Example:
         >>> model = keraslm.models.GPTEncoder(vocab_size=1000, num_layers=2, d_model=64,
         ...                                   num_heads=4, head="classifier", num_classes=2)
-        >>> model.compile()
+        >>> tuple(model(np.array([[7, 8, 9]])).shape)
+        (1, 2)
     """
 
     family = "gpt"

@@ -14,6 +14,10 @@ def load(path):
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a readable ``.keras`` file.
+
+    Example:
+        >>> gpt.save("mine.keras")
+        >>> loaded = keraslm.models.load("mine.keras")
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"No model at {path}. Give a file saved with model.save(path).")

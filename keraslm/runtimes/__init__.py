@@ -28,8 +28,8 @@ def open_runtime(path: str | os.PathLike) -> Runtime:
         ValueError: none of these.
 
     Example:
-        >>> runtime = keraslm.runtimes.open_runtime("saved_models/wiki-gpt/model.tflite")
-        >>> "".join(runtime.stream("The city of", 5))
+        >>> runtime = keraslm.runtimes.open_runtime("saved_models/mine/model.tflite")
+        >>> continuation = "".join(runtime.stream("The city of", 5))
     """
     path = Path(path)
     if not path.exists():

@@ -35,8 +35,10 @@ class LiteRTModel:
 
     Example:
         >>> model = LiteRTModel("saved_models/mine/model.tflite")
-        >>> list(model.generate([1, 2, 3], GenerationConfig(max_new_tokens=5)))
-        >>> "".join(model.stream("The city of", 20))
+        >>> config = keraslm.generation.GenerationConfig(max_new_tokens=5)
+        >>> len(list(model.generate([1, 2, 3], config)))
+        5
+        >>> continuation = "".join(model.stream("The city of", 20))
     """
 
     # Settings that change the text and that this runtime honours: all.

@@ -38,9 +38,11 @@ class LiteRTEncoder:
         ValueError: not such a file.
 
     Example:
-        >>> model = LiteRTEncoder("saved_models/classifier/model.tflite")
-        >>> logits = model([7, 8, 9])
-        >>> score = LiteRTEncoder("pairs.tflite")(question=[7, 8, 9], answer=[4, 5])
+        >>> model = keraslm.models.BERT(vocab_size=100, num_layers=1, d_model=16, num_heads=2,
+        ...                             head="classifier", num_classes=3)
+        >>> model = LiteRTEncoder(keraslm.export.tflite(model, "saved_models/classifier"))
+        >>> tuple(model([7, 8, 9]).shape)
+        (1, 3)
     """
 
     def __init__(self, path, num_threads: int = 2):

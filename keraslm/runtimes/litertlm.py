@@ -26,8 +26,9 @@ class LiteRTLM:
         ValueError: not such a file, or a damaged one.
 
     Example:
-        >>> with LiteRTLM("saved_models/mine/model.litertlm") as model:
-        ...     print("".join(model.stream("The city of", max_new_tokens=20)))
+        >>> path = keraslm.export.litertlm(lm, "saved_models/mine", verify=False)
+        >>> with LiteRTLM(path) as model:
+        ...     continuation = "".join(model.stream("The city of", max_new_tokens=20))
     """
 
     supports = frozenset({"temperature", "top_k", "top_p"})

@@ -20,8 +20,9 @@ class SavedTextModel:
         ValueError: it does not load, or does not generate text.
 
     Example:
-        >>> model = SavedTextModel("saved_models/mine/saved_model")
-        >>> "".join(model.stream("The city of", 20))
+        >>> path = keraslm.export.saved_model(lm, "saved_models/mine", verify=False)
+        >>> model = SavedTextModel(path)
+        >>> continuation = "".join(model.stream("The city of", 20))
     """
 
     # What else changes the text is fixed when the SavedModel is made.

@@ -44,7 +44,13 @@ class Piece(str):
 
 
 class Runtime(Protocol):
-    """An exported file in its runtime. The command line and servers take any."""
+    """An exported file in its runtime. The command line and servers take any.
+
+    Example:
+        >>> runtime = keraslm.runtimes.open_runtime("saved_models/mine/model.tflite")
+        >>> sorted(runtime.supports)
+        ['min_p', 'repetition_penalty', 'temperature', 'top_k', 'top_p']
+    """
 
     supports: frozenset[str]  # settings of `GenerationConfig` that change the text
 

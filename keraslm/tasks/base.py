@@ -38,6 +38,15 @@ class Task:
 
     Raises:
         ValueError: the model has another head, or the tokenizer has more tokens than the model.
+
+    Example:
+        >>> tokenizer = keraslm.tokenizers.Tokenizer.train(texts, "wordpiece", 300)
+        >>> bert = keraslm.models.BERT(tokenizer.vocab_size, num_layers=1, d_model=16, num_heads=2,
+        ...                            head=None)
+        >>> encoder = keraslm.tasks.SentenceEncoder(bert, tokenizer)
+        >>> arrays = encoder.inputs(["A cat sits.", "Stocks fell."])
+        >>> tensors = encoder.compute(**arrays)
+        >>> vectors = encoder.answers(tensors)
     """
 
     heads: tuple[str | None, ...] = ()  # of the models that the task takes

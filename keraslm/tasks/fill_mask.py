@@ -9,7 +9,12 @@ from keraslm.tasks.base import Task
 
 
 class Filled(NamedTuple):
-    """A word for a mask, and how likely the model finds it."""
+    """A word for a mask, and how likely the model finds it.
+
+    Example:
+        >>> Filled("capital", 0.9, "Paris is the capital of France.").token
+        'capital'
+    """
 
     token: str
     probability: float
@@ -25,8 +30,11 @@ class FillMask(Task):
         max_length: tokens of a text, beyond which it is cut; default what the model takes.
 
     Example:
+        >>> tokenizer = keraslm.tokenizers.Tokenizer.train(texts, "wordpiece", 300)
+        >>> bert = keraslm.models.BERT(tokenizer.vocab_size, num_layers=1, d_model=16, num_heads=2)
         >>> fill = keraslm.tasks.FillMask(bert, tokenizer)
-        >>> fill.predict("Paris is the [MASK] of France.", top_k=5)
+        >>> len(fill.predict("Paris is the [MASK] of France.", top_k=5))
+        5
     """
 
     heads = ("masked_lm",)

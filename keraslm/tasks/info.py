@@ -22,6 +22,11 @@ class Info(NamedTuple):
         tokenizer: its kind and size, or ``None``.
         licence: as the card gives it, or ``None``.
         files: name → bytes.
+
+    Example:
+        >>> found = info("demo")
+        >>> found.task, found.parameters
+        ('TextGenerator', 889984)
     """
 
     path: Path

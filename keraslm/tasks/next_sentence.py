@@ -8,7 +8,12 @@ from keraslm.tasks.pairs import PairTask
 
 
 class Following(NamedTuple):
-    """Whether the second text follows the first, and how likely the model finds it."""
+    """Whether the second text follows the first, and how likely the model finds it.
+
+    Example:
+        >>> Following(follows=True, probability=0.9).follows
+        True
+    """
 
     follows: bool
     probability: float
@@ -24,8 +29,12 @@ class NextSentence(PairTask):
             model takes.
 
     Example:
+        >>> tokenizer = keraslm.tokenizers.Tokenizer.train(texts, "wordpiece", 300)
+        >>> bert = keraslm.models.BERT(tokenizer.vocab_size, num_layers=1, d_model=16, num_heads=2,
+        ...                            head="next_sentence")
         >>> task = keraslm.tasks.NextSentence(bert, tokenizer)
-        >>> task.predict("She opened the door.", "The room was dark.").probability
+        >>> 0 < task.predict("She opened the door.", "The room was dark.").probability < 1
+        True
     """
 
     heads = ("next_sentence",)

@@ -34,7 +34,8 @@ def from_pretrained(path, dtype=None, *, revision=None, offline=False):
 
     Example:
         >>> lm = keraslm.from_pretrained("demo")
-        >>> lm.generate("The city of", max_new_tokens=10)
+        >>> lm.generate("The city of", max_new_tokens=3)
+        'The city of ...'
     """
     folder = find(path, revision, offline)
     check_no_adapter(folder)

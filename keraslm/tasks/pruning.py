@@ -15,6 +15,10 @@ class Pruning(NamedTuple):
 
     ``perplexity`` is that of a decoder on the texts, and falls because fewer tokens share the
     probability; ``None`` for encoders.
+
+    Example:
+        >>> print(Pruning((500, 300), (36_000, 29_600), None))
+        500 → 300 tokens, 36,000 → 29,600 parameters
     """
 
     tokens: tuple[int, int]
@@ -54,8 +58,10 @@ def prune(task, texts: Iterable[str], *, validation: Sequence[str] | None = None
         ValueError: no text, or a task without a tokenizer.
 
     Example:
-        >>> small, report = keraslm.tasks.prune(lm, open("my.txt").read().split("\\n\\n"))
-        >>> small.save("saved_models/small")
+        >>> small, report = keraslm.tasks.prune(lm, texts[:5])
+        >>> small.tokenizer.vocab_size < lm.tokenizer.vocab_size
+        True
+        >>> folder = small.save("saved_models/small")
     """
     check_tokenizer(task)
     texts = list(texts)

@@ -13,7 +13,14 @@ CANDIDATES = 10  # spans looked at, and two for each answer: several may be of t
 
 
 class Answer(NamedTuple):
-    """An answer: ``text`` is the context from ``start`` to ``end``."""
+    """An answer: ``text`` is the context from ``start`` to ``end``.
+
+    Example:
+        >>> context = "Ada Lovelace was born in London."
+        >>> answer = Answer("London", start=25, end=31, score=0.9)
+        >>> context[answer.start : answer.end]
+        'London'
+    """
 
     text: str
     start: int
@@ -41,8 +48,13 @@ class QuestionAnswerer(PairTask):
         stride: tokens by which windows overlap; default 128, or half of ``max_length``.
 
     Example:
+        >>> tokenizer = keraslm.tokenizers.Tokenizer.train(texts, "wordpiece", 300)
+        >>> bert = keraslm.models.BERT(tokenizer.vocab_size, num_layers=1, d_model=16, num_heads=2,
+        ...                            head="span")
         >>> answerer = keraslm.tasks.QuestionAnswerer(bert, tokenizer)
-        >>> answerer.predict("Where was she born?", "Ada Lovelace was born in London.").text
+        >>> answer = answerer.predict("Where was she born?", "Ada Lovelace was born in London.")
+        >>> answer.text in "Ada Lovelace was born in London."
+        True
     """
 
     heads = ("span",)

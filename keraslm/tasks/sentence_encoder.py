@@ -34,8 +34,12 @@ class SentenceEncoder(Task):
         include_prompt: whether the tokens of a prompt are pooled.
 
     Example:
-        >>> encoder = keraslm.from_pretrained("all-MiniLM-L6-v2")
-        >>> encoder.similarity(["A cat sits."], ["A cat is sitting.", "Stocks fell."])
+        >>> tokenizer = keraslm.tokenizers.Tokenizer.train(texts, "wordpiece", 300)
+        >>> bert = keraslm.models.BERT(tokenizer.vocab_size, num_layers=1, d_model=16, num_heads=2,
+        ...                            head=None)
+        >>> encoder = keraslm.tasks.SentenceEncoder(bert, tokenizer)
+        >>> tuple(encoder.similarity(["A cat sits."], ["A cat is sitting.", "Stocks fell."]).shape)
+        (1, 2)
     """
 
     heads = (None, "pooled")

@@ -9,7 +9,12 @@ from keraslm.tasks.base import Task, checked_labels
 
 
 class Classified(NamedTuple):
-    """The likeliest class of a text, and the probability of each."""
+    """The likeliest class of a text, and the probability of each.
+
+    Example:
+        >>> Classified("good", {"bad": 0.1, "good": 0.9}).probabilities["bad"]
+        0.1
+    """
 
     label: str
     probabilities: dict[str, float]
@@ -36,8 +41,12 @@ class TextClassifier(Task):
         max_length: tokens of a text, beyond which it is cut; default what the model takes.
 
     Example:
+        >>> tokenizer = keraslm.tokenizers.Tokenizer.train(texts, "wordpiece", 300)
+        >>> bert = keraslm.models.BERT(tokenizer.vocab_size, num_layers=1, d_model=16, num_heads=2,
+        ...                            head="classifier", num_classes=2)
         >>> classifier = keraslm.tasks.TextClassifier(bert, tokenizer, ["bad", "good"])
-        >>> classifier.predict("a wonderful film").label
+        >>> classifier.predict("a wonderful film").label in ("bad", "good")
+        True
     """
 
     heads = ("classifier",)

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 class Score(NamedTuple):
-    """How likely a model finds a text: natural log-probability of each token but the first."""
+    """How likely a model finds a text: natural log-probability of each token but the first.
+
+    Example:
+        >>> score = lm.score("The city of London")
+        >>> len(score.tokens) == len(score.log_probs), score.perplexity > 1
+        (True, True)
+    """
 
     tokens: list[str]
     log_probs: list[float]
@@ -51,8 +57,8 @@ class TextGenerator:
 
     Example:
         >>> lm = keraslm.tasks.TextGenerator(gpt, tokenizer)
-        >>> lm.generate("The AI language model is", max_new_tokens=20)
-        >>> lm.save("saved_models/mine")
+        >>> text = lm.generate("The AI language model is", max_new_tokens=20)
+        >>> folder = lm.save("saved_models/mine")
     """
 
     heads = ("lm",)

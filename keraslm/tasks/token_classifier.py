@@ -10,7 +10,12 @@ from keraslm.tasks.base import Task, checked_labels
 
 
 class Entity(NamedTuple):
-    """A stretch of a text and its class: ``text`` is the text from ``start`` to ``end``."""
+    """A stretch of a text and its class: ``text`` is the text from ``start`` to ``end``.
+
+    Example:
+        >>> Entity("PER", "Ada Lovelace", start=0, end=12, score=0.9).text
+        'Ada Lovelace'
+    """
 
     label: str
     text: str
@@ -34,8 +39,11 @@ class TokenClassifier(Task):
         max_length: tokens of a text, beyond which it is cut; default what the model takes.
 
     Example:
+        >>> tokenizer = keraslm.tokenizers.Tokenizer.train(texts, "wordpiece", 300)
+        >>> bert = keraslm.models.BERT(tokenizer.vocab_size, num_layers=1, d_model=16, num_heads=2,
+        ...                            head="token_classifier", num_classes=3)
         >>> tagger = keraslm.tasks.TokenClassifier(bert, tokenizer, ["O", "B-PER", "I-PER"])
-        >>> [(entity.label, entity.text) for entity in tagger.predict("Ada Lovelace was here.")]
+        >>> found = [(entity.label, entity.text) for entity in tagger.predict("Ada was here.")]
     """
 
     heads = ("token_classifier",)

@@ -16,7 +16,13 @@ KINDS = ("bpe", "wordpiece", "word", "char")
 
 
 class Encoding(NamedTuple):
-    """Ids and where each came from: ``offsets[i] = (start, end)`` in characters of the text."""
+    """Ids and where each came from: ``offsets[i] = (start, end)`` in characters of the text.
+
+    Example:
+        >>> tokenizer = Tokenizer.train(["to be or not to be"] * 9, "word", None)
+        >>> tokenizer.encode_with_offsets("to be").offsets
+        [(0, 2), (3, 5)]
+    """
 
     ids: list[int]
     offsets: list[tuple[int, int]]

@@ -7,7 +7,12 @@ import numpy as np
 
 
 class Evaluation(NamedTuple):
-    """Token-weighted results; ``loss`` in nats per token."""
+    """Token-weighted results; ``loss`` in nats per token.
+
+    Example:
+        >>> Evaluation(loss=1.0, perplexity=2.72, bits_per_byte=None, num_tokens=100).perplexity
+        2.72
+    """
 
     loss: float
     perplexity: float
@@ -26,6 +31,14 @@ def evaluate(model, dataset, bytes_per_token=None) -> Evaluation:
 
     Raises:
         ValueError: no batch, or a loss that is not finite.
+
+    Example:
+        >>> from keraslm.data import encode_documents, pack
+        >>> stream = encode_documents(texts, tokenizer)
+        >>> rows = pack(stream, length=32).dataset(8, shuffle=False)
+        >>> evaluation = evaluate(gpt, rows, stream.bytes_per_token)
+        >>> evaluation.num_tokens == len(stream.ids) // 32 * 32
+        True
     """
     import tensorflow as tf
 

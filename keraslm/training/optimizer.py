@@ -43,12 +43,20 @@ class AdamW(MatrixDecay, keras.optimizers.AdamW):
 
 @register
 class Lion(MatrixDecay, keras.optimizers.Lion):
-    """Keras' ``Lion`` (Chen et al. 2023) that decays matrices only; see `MatrixDecay`."""
+    """Keras' ``Lion`` (Chen et al. 2023) that decays matrices only; see `MatrixDecay`.
+
+    Example:
+        >>> gpt.compile(keraslm.training.Lion(1e-4, weight_decay=0.1))
+    """
 
 
 @register
 class SGD(MatrixDecay, keras.optimizers.SGD):
-    """Keras' ``SGD`` that decays matrices only; see `MatrixDecay`."""
+    """Keras' ``SGD`` that decays matrices only; see `MatrixDecay`.
+
+    Example:
+        >>> gpt.compile(keraslm.training.SGD(1e-2, momentum=0.9, weight_decay=0.1))
+    """
 
 
 def default_optimizer(model=None, learning_rate=3e-4, weight_decay=0.1):
@@ -58,6 +66,9 @@ def default_optimizer(model=None, learning_rate=3e-4, weight_decay=0.1):
         model: not used any more: the optimizer looks at the weights when it is built.
         learning_rate: a number or a schedule.
         weight_decay: share of a weight taken off per step, times the learning rate.
+
+    Example:
+        >>> gpt.compile(default_optimizer(learning_rate=warmup_cosine(3e-4, steps=1000)))
     """
     return AdamW(learning_rate, weight_decay=weight_decay, beta_2=0.95, global_clipnorm=1.0)
 

@@ -49,9 +49,10 @@ class Recipe:
         ValueError: a value out of range, or a setting that the optimizer does not have.
 
     Example:
-        >>> recipe = keraslm.training.Recipe(learning_rate=2e-3, batch_size=16, epochs=3)
-        >>> lm.fit(texts, recipe=recipe)
-        >>> lm.fit(texts, recipe=recipe.replace(learning_rate=1e-4, epochs=1))
+        >>> recipe = keraslm.training.Recipe(learning_rate=2e-3, batch_size=16, length=32)
+        >>> history = lm.fit(texts, recipe=recipe, verbose=0)
+        >>> recipe.replace(learning_rate=1e-4).batch_size
+        16
     """
 
     optimizer: str = "adamw"

@@ -11,6 +11,11 @@ def warmup_cosine(peak, steps, warmup=0.05, final=0.1):
         steps: training steps in all.
         warmup: share of the steps spent going up.
         final: learning rate at the end, as a share of ``peak``.
+
+    Example:
+        >>> schedule = warmup_cosine(1e-3, steps=100, warmup=0.1)
+        >>> [round(float(schedule(step)), 6) for step in (0, 9, 10, 100)]
+        [0.0001, 0.00091, 0.001, 0.0001]
     """
     if not 0 <= warmup < 1:
         raise ValueError(f"warmup must be in [0, 1); received {warmup!r}.")

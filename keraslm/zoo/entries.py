@@ -32,6 +32,11 @@ class Entry(NamedTuple):
         quality: figures on held-out text, in words.
         licence: of the weights.
         files: name → ``[bytes, SHA-256]``.
+
+    Example:
+        >>> entry = keraslm.zoo.find("wiki-gpt")
+        >>> entry.kind, entry.licence
+        ('saved_models', 'CC BY-SA 4.0')
     """
 
     name: str
@@ -54,7 +59,12 @@ class Entry(NamedTuple):
 
 
 def catalogue():
-    """All `Entry` objects, by name."""
+    """All `Entry` objects, by name.
+
+    Example:
+        >>> "wiki-gpt" in catalogue()
+        True
+    """
     entries = json.loads(INDEX.read_text(encoding="utf-8"))
     return {name: Entry(name, **fields) for name, fields in entries.items()}
 
@@ -64,6 +74,10 @@ def find(name):
 
     Raises:
         ValueError: an unknown one.
+
+    Example:
+        >>> print(find("wiki-gpt").summary)
+        GPT on English Wikipedia
     """
     entries = catalogue()
     if name not in entries:
@@ -88,7 +102,8 @@ def get(name, out=None, *, source=None):
         FileNotFoundError: it is not at the source.
 
     Example:
-        >>> keraslm.zoo.get("wiki-gpt", source="../keraslm")
+        >>> keraslm.zoo.get("demo", "models/demo").name
+        'demo'
     """
     entry = find(name)
     out = Path(out or Path(entry.kind.replace("keraslm/pretrained", "saved_models")) / name)

@@ -17,6 +17,10 @@ class Source(NamedTuple):
         licence: of the text, and so of the models.
         folder: below the data folder; ``None``: it comes with gensim.
         fetch: what brings it there, for the error message.
+
+    Example:
+        >>> keraslm.zoo.SOURCES["wikipedia"].licence
+        'CC BY-SA 4.0'
     """
 
     title: str
@@ -54,6 +58,11 @@ class Recipe(NamedTuple):
             table begins with Word2Vec vectors of the same text; ``sinusoidal``: whether learned
             positions begin as sinusoids, from which a small model finds its neighbours sooner.
         example: a text that it goes on with, or with a hidden word.
+
+    Example:
+        >>> recipe = keraslm.zoo.RECIPES["wiki-gpt"]
+        >>> recipe.source, recipe.training["epochs"]
+        ('wikipedia', 5)
     """
 
     summary: str
@@ -172,11 +181,9 @@ def make(name, out=None, *, data=None, epochs=None, seed=0):
     """
     import keras
 
-    from keraslm import export
-    from keraslm.tasks import bundle, from_pretrained
+    from keraslm.tasks import bundle
     from keraslm.tokenizers import Tokenizer
     from keraslm.training import Recipe as TrainingRecipe
-    from keraslm.zoo import cards
 
     if name not in RECIPES:
         raise ValueError(f"name must be one of {', '.join(RECIPES)}; received {name!r}.")
@@ -195,20 +202,40 @@ def make(name, out=None, *, data=None, epochs=None, seed=0):
     tokens = int(model.optimizer.iterations) * how.batch_size * how.length
     seconds = time.process_time() - started  # of all cores: the same on a busy machine
 
-    # What ships is judged: the weights in half precision.
-    task = from_pretrained(bundle.write(task, out, dtype="float16"))
+    bundle.write(task, out, dtype="float16")
+    return publish(name, out, corpus, {**training, "tokens": tokens, "cpu_seconds": round(seconds)})
+
+
+def publish(name, folder, corpus, training):
+    """Judge the bundle of a recipe, export it, and write its report and its card.
+
+    Args:
+        name: key of `RECIPES`.
+        folder: of the bundle; what ships is judged: the weights in half precision.
+        corpus: what it was trained on, as `read_source` gives it.
+        training: what the report says of the training.
+
+    Returns:
+        the folder.
+    """
+    from keraslm import export
+    from keraslm.tasks import from_pretrained
+    from keraslm.zoo import cards
+
+    recipe = RECIPES[name]
+    task = from_pretrained(folder)
     quality = _quality(task, corpus, training)
-    file = export.tflite(task, out, quantization="int8")
+    file = export.tflite(task, folder, quantization="int8")
     report = {
         "parameters": task.model.count_params(),
-        "training": {**training, "tokens": tokens, "cpu_seconds": round(seconds)},
+        "training": training,
         "validation": quality,
         "exports": {file.name: str(export.Verification.from_manifest(file))},
     }
-    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     card = cards.card(name, recipe, SOURCES[recipe.source], task, report)
-    (out / "README.md").write_text(card, encoding="utf-8")
-    return out
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return folder
 
 
 def _model(recipe, corpus, tokenizer):

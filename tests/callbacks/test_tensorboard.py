@@ -63,21 +63,20 @@ def run(lm, articles, tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(run):
     """Address of a real TensorBoard on a free loopback port."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tensorboard.main", "--logdir", str(run["folder"]), "--host",
-         "127.0.0.1", "--port", "0", "--load_fast", "false"],
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )  # fmt: skip
-    try:
-        for line in process.stderr:
-            if found := re.search(r"(http://127\.0\.0\.1:\d+)", line):
-                yield found.group(1)
-                break
-        else:
-            raise RuntimeError("TensorBoard did not start")
-    finally:
-        process.terminate()
-        process.wait(20)
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(run["folder"]), "--host",
+               "127.0.0.1", "--port", "0", "--load_fast", "false"]  # fmt: skip
+    quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=quiet) as process:
+        try:
+            for line in process.stderr:
+                if found := re.search(r"(http://127\.0\.0\.1:\d+)", line):
+                    yield found.group(1)
+                    break
+            else:
+                raise RuntimeError("TensorBoard did not start")
+        finally:
+            process.terminate()
+            process.wait(20)
 
 
 def get(server, path, as_json=True):

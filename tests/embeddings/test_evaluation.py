@@ -1,6 +1,7 @@
 """Judging vectors: analogies, similarity, bias; and the projector."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,9 +42,9 @@ def test_analogies(capitals, tmp_path):
 def test_as_gensim_judges():
     """On real vectors, a part of the questions, and both sets of pairs."""
     rng = np.random.default_rng(0)
-    lines = open(datapath("questions-words.txt")).read().splitlines()
+    lines = Path(datapath("questions-words.txt")).read_text(encoding="utf-8").splitlines()
     words = sorted({w.lower() for line in lines[:900] if line[0] != ":" for w in line.split()})
-    pairs = open(datapath("wordsim353.tsv")).read().splitlines()[3:150]
+    pairs = Path(datapath("wordsim353.tsv")).read_text(encoding="utf-8").splitlines()[3:150]
     words = sorted({*words, *(w.lower() for line in pairs for w in line.split("\t")[:2])})
     vectors = keyed(words, rng.normal(size=(len(words), 12)).astype("float32"))
     ours = analogies(vectors)

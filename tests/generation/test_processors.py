@@ -132,6 +132,25 @@ def test_the_draw_follows_the_distribution_of_a_large_vocabulary():
     assert len(np.unique(found)) > 0.95 * len(found)
 
 
+def test_the_draw_gives_each_token_its_share():
+    """Beside the probabilities: frequent and rare tokens, within a block and across groups."""
+    import tensorflow as tf
+
+    size, rows, steps = 5000, 500, 120
+    p = np.full(size, 1e-9)
+    places = [0, 1, 63, 64, 700, 4095, 4096, 4999]
+    p[places] = [0.4, 0.001, 0.2, 0.05, 0.3, 0.0005, 0.04, 0.0085]
+    logits = ops.broadcast_to(ops.convert_to_tensor(np.log(p), "float32"), (rows, size))
+    row = np.arange(rows, dtype="int32")
+    run = tf.function(lambda step: draw(logits, 5, row, step), autograph=False)
+    found = np.concatenate([run(tf.constant(step)) for step in range(steps)])
+    counts = np.bincount(found, minlength=size)[places]
+    expected = p[places] * rows * steps
+    assert len(found) - counts.sum() <= 2
+    chi = ((counts - expected) ** 2 / expected).sum()
+    assert chi < 24.3, counts  # 7 degrees of freedom: above it in one of 1,000 tries
+
+
 def test_penalty_as_in_ctrl():
     logits = ops.convert_to_tensor([[2.0, -2.0, 1.0]])
     seen = ops.convert_to_tensor([[True, True, False]])

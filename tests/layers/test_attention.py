@@ -219,6 +219,22 @@ def test_scores_on_request(policy, kwargs, reference, x):
     np.testing.assert_array_equal(numpy(y), numpy(layer(x)))
 
 
+@options("plain", "causal", "grouped")
+def test_one_token_is_numpy_without_a_warning_and_has_gradients(kwargs, reference, x):
+    """Keras warns of a softmax over one number; a text of one token is no mistake."""
+    import tensorflow as tf
+
+    layer = make(reference, x, **kwargs)
+    one = x[:, :1]
+    hidden = np.zeros((len(one), 1), bool)
+    with tf.GradientTape() as tape:
+        y, scores = layer(one, attention_mask=hidden, return_attention_scores=True)
+    np.testing.assert_allclose(y, reference.attention(layer, one)[0], atol=2e-5)
+    np.testing.assert_array_equal(scores, np.ones((len(one), H, 1, 1), "float32"))
+    gradients = tape.gradient(y, [w.value for w in layer.trainable_weights])
+    assert all(gradient is not None for gradient in gradients)
+
+
 # === Keras masks ===
 
 

@@ -159,12 +159,13 @@ def test_rotary_of_a_part_leaves_the_rest(heads, fraction, reference):
 def converted(function, *shapes):
     """A ``.tflite`` of built-in operations only, as an interpreter."""
     import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
 
     signature = [tf.TensorSpec(shape) for shape in shapes]
     concrete = tf.function(function, input_signature=signature).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    return concrete, tf.lite.Interpreter(model_content=converter.convert())
+    return concrete, Interpreter(model_content=converter.convert())
 
 
 def run(interpreter, x):

@@ -57,7 +57,7 @@ def litertlm(
         RuntimeError: the file does not give what Keras gives. It is not left behind.
 
     Example:
-        >>> keraslm.export.litertlm(lm, "saved_models/mine", quantization="int8")
+        >>> path = keraslm.export.litertlm(lm, "saved_models/mine", quantization="int8")
     """
     check_kind(quantization)
     if not is_step_model(getattr(lm, "model", None)) or getattr(lm, "tokenizer", None) is None:

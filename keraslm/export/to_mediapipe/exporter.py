@@ -90,7 +90,11 @@ def mediapipe(
         RuntimeError: MediaPipe does not answer what Keras answers. The file is not left behind.
 
     Example:
-        >>> path = keraslm.export.mediapipe(classifier, "saved_models/mood", length=128)
+        >>> tokenizer = keraslm.tokenizers.Tokenizer.train(texts, "wordpiece", 300, lowercase=True)
+        >>> bert = keraslm.models.BERT(tokenizer.vocab_size, num_layers=1, d_model=16, num_heads=2,
+        ...                            head="classifier", num_classes=2)
+        >>> classifier = keraslm.tasks.TextClassifier(bert, tokenizer, ["bad", "good"])
+        >>> path = keraslm.export.mediapipe(classifier, "saved_models/mood", length=32)
     """
     check_kind(quantization)
     if isinstance(model, Task):

@@ -94,8 +94,8 @@ def saved_model(model, path, *, tokenizer=None, labels=None, length=None, verify
         RuntimeError: the SavedModel does not give what Keras gives. It is not left behind.
 
     Example:
-        >>> keraslm.export.saved_model(lm, "saved_models/mine")
-        >>> keraslm.export.saved_model(bert, "topics", tokenizer=tokenizer, labels=["art", "sport"])
+        >>> keraslm.export.saved_model(lm, "saved_models/mine").name
+        'mine'
     """
     import tensorflow as tf
 

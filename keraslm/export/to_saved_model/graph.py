@@ -38,7 +38,8 @@ class GraphTokenizer:
             here than in the engine on strings that were chosen to be hard.
 
     Example:
-        >>> tokenizer = Tokenizer.train(["to be or not to be"] * 9, kind="char", vocab_size=None)
+        >>> import tensorflow as tf
+        >>> tokenizer = keraslm.tokenizers.Tokenizer.train(["to be or not"] * 9, "char", None)
         >>> twin = GraphTokenizer(tokenizer)
         >>> twin.decode(twin.encode(tf.constant(["to be"]))).numpy()
         array([b'to be'], dtype=object)

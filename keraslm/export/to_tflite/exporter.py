@@ -74,7 +74,8 @@ def tflite(
         RuntimeError: the file does not give what Keras gives. It is not left behind.
 
     Example:
-        >>> keraslm.export.tflite(lm, "saved_models/mine", quantization="int8")
+        >>> keraslm.export.tflite(lm, "saved_models/mine", quantization="int8").name
+        'model.tflite'
     """
     check_kind(quantization)
     limits = check_limits(limits)

@@ -128,7 +128,8 @@ def web(
             not left behind.
 
     Example:
-        >>> keraslm.export.web(lm, "saved_models/mine", quantization="int8")
+        >>> keraslm.export.web(lm, "saved_models/mine", quantization="int8").name
+        'mine'
     """
     if not hasattr(lm, "generator"):
         raise ValueError(

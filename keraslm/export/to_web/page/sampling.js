@@ -65,7 +65,7 @@ function keepTopK(logits, weights, k) {
 
 /**
  * Leaves out all but the likeliest that together reach a probability. Of tokens that are equally
- * likely at the border, as many as are needed stay, the last in the order of the vocabulary.
+ * likely at the border, as many as are needed stay, the first in the order of the vocabulary.
  */
 function keepTopP(logits, weights, topP) {
   if (topP >= 1) return;
@@ -84,7 +84,7 @@ function keepTopP(logits, weights, topP) {
   const above = f32(sumWhere(weights, (i) => logits[i] > border));
   const weight = weights[logits.indexOf(border)];
   let count = Math.max(Math.ceil(f32(f32(f32(mass - above) / weight) - 1e-4)), 1);
-  for (let i = weights.length - 1; i >= 0; i--) {
+  for (let i = 0; i < weights.length; i++) {
     if (logits[i] < border || (logits[i] === border && count-- <= 0)) weights[i] = 0;
   }
 }
@@ -99,36 +99,37 @@ function sumWhere(values, isMeant) {
   return total;
 }
 
-/** Draws a group of blocks by its weight, then a block, then a token. */
+/** Draws a group of blocks by its weight, then a block, then a token: each wins a race. */
 function draw(weights, seed, step) {
+  const groups = Math.ceil(weights.length / SIDE ** 2);
+  const levels = [
+    [SIDE ** 2, groups, 2 * SIDE], // tokens of a part, parts, number of the first random number
+    [SIDE, SIDE, SIDE],
+    [1, SIDE, 0],
+  ];
   let begin = 0;
-  for (const [level, size] of [SIDE ** 2, SIDE, 1].entries()) {
-    const count = level ? SIDE : Math.ceil(weights.length / size);
-    const parts = new Float32Array(count);
+  for (const [size, count, number] of levels.slice(groups > 1 ? 0 : 1)) {
+    let [best, largest] = [0, -1];
     for (let i = 0; i < count; i++) {
-      parts[i] = sum(weights.subarray(begin + i * size, begin + (i + 1) * size));
+      const part = sum(weights.subarray(begin + i * size, begin + (i + 1) * size));
+      const score = f32(f32(part) / exponential(seed, 0, step, number + i));
+      if (score > largest) [best, largest] = [i, score];
     }
-    begin += size * pick(parts, uniform(seed, level, step));
+    begin += size * best;
   }
   return begin;
 }
 
-/** Index at which the running sum of the weights passes a share of their total. */
-function pick(weights, share) {
-  let total = 0;
-  const running = weights.map((x) => (total = f32(total + x)));
-  const goal = f32(share * total);
-  return running.findIndex((x) => x > goal || x === total);
-}
-
 const P = 46337;
 const CONSTANTS = [7919, 15485, 22807, 30449, 38183, 45413];
+const NUMBERS = [20011, 38201];
 
-/** A number in (0, 1), a pure function of seed, row and step: keraslm/generation/random.py. */
-export function uniform(seed, row, step) {
+/** A number in (0, 1), a pure function of its arguments: keraslm/generation/random.py. */
+export function uniform(seed, row, step, number = 0) {
   const low = seed % P;
   const high = Math.floor(seed / P) % P;
-  let [left, right] = [row % P, step % P];
+  let left = (row + number * NUMBERS[0]) % P;
+  let right = (step + number * NUMBERS[1]) % P;
   CONSTANTS.forEach((constant, i) => {
     const key =
       (((low * constant) % P) + ((high * CONSTANTS.at(i - 1)) % P) + CONSTANTS.at(i - 2)) % P;
@@ -136,6 +137,12 @@ export function uniform(seed, row, step) {
   });
   const share = f32(f32(left + f32(f32(right + 0.5) / P)) / P);
   return Math.min(share, 1 - 2 ** -24);
+}
+
+/** An exponentially distributed number above 0. */
+function exponential(seed, row, step, number) {
+  const u = uniform(seed, row, step, number);
+  return f32(u < 0.01 ? u * (1 + u * (0.5 + u / 3)) : -Math.log(f32(1 - u)));
 }
 
 function cube(x) {
