@@ -4,17 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from keraslm.export.facts import differing
 from keraslm.export.to_tflite.encoders import Encoder
 from keraslm.export.to_tflite.padding import note_of
-from keraslm.generation.random import uniform
+from keraslm.generation.random import exponential
 from keraslm.generation.sampling import SIDE, draw
 from keraslm.litert.notes import DecoderNote, EncoderNote, read_note
 from keraslm.runtimes.litert import LiteRTModel
 
 EVEN = 1e30  # a temperature at which all tokens are equally likely, whatever the model
-SEARCHED = 2**18  # seeds at a time
+SEARCHED = 2**14  # seeds at a time
 
 
 def decoder_differing(
@@ -61,24 +62,25 @@ def seed_of(token: int, vocab_size: int) -> int:
         token: an id.
         vocab_size: how many there are.
     """
-    # The draw picks a group, in it a block, in it the token: the shares that lead there.
-    shares, begin, size = [], 0, vocab_size
-    for part in (SIDE**2, SIDE, 1):
-        first = (token - begin) // part * part
-        shares.append((first / size, min(first + part, size) / size))
-        begin, size = begin + first, min(part, size - first)
-    start = 0
+    # A draw is three races: of the groups, of the blocks in one, of the tokens in one.
+    races, begin, number = [], 0, {SIDE**2: 2 * SIDE, SIDE: SIDE, 1: 0}
+    for part, parts in ((SIDE**2, -(-vocab_size // SIDE**2)), (SIDE, SIDE), (1, SIDE)):
+        runners = np.arange(parts, dtype="int32")
+        weights = np.clip(vocab_size - begin - part * runners, 0, part)
+        chosen = (token - begin) // part
+        races += [(number[part] + runners, weights, chosen)] if parts > 1 else []
+        begin += part * chosen
+    logits, row = np.zeros((1, vocab_size), "float32"), np.zeros(1, "int32")
+    start = -SEARCHED
     while True:
-        seeds = np.arange(start, start + SEARCHED, dtype="int32")
-        fits = np.ones(SEARCHED, bool)
-        for level, (low, high) in enumerate(shares):
-            share = np.asarray(uniform(seeds, level, 0))
-            fits &= (share > low) & (share < high)
-        logits, row = np.zeros((1, vocab_size), "float32"), np.zeros(1, "int32")
-        for seed in seeds[fits]:  # the borders are the draw's own
-            if int(draw(logits, seed, row, np.int32(0))[0]) == token:
-                return int(seed)
         start += SEARCHED
+        seeds = np.arange(start, start + SEARCHED, dtype="int32")
+        for numbers, weights, chosen in races:
+            against = ops.convert_to_numpy(exponential(seeds[:, np.newaxis], 0, 0, numbers))
+            seeds = seeds[(weights / against).argmax(axis=1) == chosen]
+        for seed in seeds.tolist():
+            if int(draw(logits, seed, row, 0)[0]) == token:
+                return seed
 
 
 # === Encoders ===
