@@ -6,7 +6,6 @@ iOS, in JavaScript, and in Python, which is the same code.
 """
 
 import io
-import re
 import zipfile
 from pathlib import Path
 
@@ -140,7 +139,7 @@ def _of_task(task, tokenizer, labels, length):
 
 def _checked_length(model, length):
     inputs, longest = getattr(model, "inputs", None), getattr(model, "max_length", None) or length
-    fixed = inputs[0].shape[1:2] if inputs else ()
+    fixed: tuple = inputs[0].shape[1:2] if inputs else ()
     if fixed not in ((), (None,), (length,)):
         raise ValueError(f"length must be {fixed[0]}, as the model's input; received {length}.")
     if not 3 <= length <= longest:
@@ -174,7 +173,7 @@ def _with_metadata(content, reader, labels):
     )
     unit.options.delimRegexPattern = getattr(reader, "PATTERN", None)
     names = [file.model.subgraphs[0].tensors[i].name for i in file.model.subgraphs[0].inputs]
-    roles = [re.fullmatch(r"serving_default_(\w+):0", name.decode())[1] for name in names]
+    roles = [n.decode().removeprefix("serving_default_").removesuffix(":0") for n in names]
     # The unit twice: word pieces are looked for in the graph, words in the input.
     inputs = [_part(schema.TensorMetadataT, name=role, processUnits=[unit]) for role in roles]
     graph = _part(
