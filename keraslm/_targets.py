@@ -7,6 +7,7 @@ bundles know them without importing TensorFlow.
 
 # Target → its file or folder in a bundle. Of a path that fits several, the first is taken.
 TARGETS = {
+    "mediapipe": "mediapipe.tflite",
     "tflite": "model.tflite",
     "litertlm": "model.litertlm",
     "saved_model": "saved_model",

@@ -31,7 +31,7 @@ class TextModels(context: Context) : AutoCloseable {
 
 /** For languages other than English and Chinese: what the tokenizer does and MediaPipe does not. */
 fun folded(text: String): String {
-  val clean = text.replace(Regex("[\\s\\u000b\\u0085\\p{Z}]"), " ").replace(Regex("\\p{C}"), "")
+  val clean = text.replace(Regex("[\\s\\u000b\\u0085\\p{Z}]"), " ").replace(Regex("[\\p{C}\\ufffd]"), "")
   val letters = Normalizer.normalize(clean, Normalizer.Form.NFD).replace(Regex("\\p{Mn}"), "")
   return letters.lowercase().trim() // a word tokenizer drops all of \p{M}, not only \p{Mn}
 }

@@ -36,6 +36,6 @@ func folded(_ text: String) -> String {  // a word tokenizer drops all of \p{M},
   func replace(_ pattern: String, _ text: String, by new: String = "") -> String {
     text.replacingOccurrences(of: pattern, with: new, options: .regularExpression)
   }
-  let clean = replace(#"\p{C}"#, replace(#"[\s\p{Z}]"#, text, by: " "))
+  let clean = replace(#"[\p{C}\uFFFD]"#, replace(#"[\s\p{Z}]"#, text, by: " "))
   return replace(#"\p{Mn}"#, clean.decomposedStringWithCanonicalMapping).lowercased()
 }

@@ -49,21 +49,27 @@ def target_of(path) -> str | None:
     return next((name for name, target in TARGETS.items() if target.is_at(Path(path))), None)
 
 
-def verify(path, lm, mode="quick", texts=None, limits=None) -> Verification:
+def verify(
+    path, lm, mode="quick", texts=None, limits=None, *, tokenizer=None, labels=None
+) -> Verification:
     """Compare an exported file with the Keras model, in its real runtime.
 
     Of a decoder, both read a text, and their logits are compared token by token; then both
     continue prompts of 1, 9 and 130 tokens (or what fits) greedily and freely, prompts that the
     model wrote itself. A ``.tflite`` runs in LiteRT, a ``.litertlm`` in LiteRT-LM, a web folder in
-    Chromium; a SavedModel is loaded in a fresh process.
+    Chromium, a file for MediaPipe in MediaPipe; a SavedModel is loaded in a fresh process. What a
+    file states beside its numbers, such as stop tokens, settings, a template or the names of
+    classes, must be what the task says (`keraslm.export.facts`).
 
     Args:
         path: the file or folder.
-        lm: what it was made from: the `keraslm.tasks.TextGenerator`; for a ``.tflite`` a model
-            will do, and for a SavedModel a `keraslm.models.BERT`.
+        lm: what it was made from: the task; for a ``.tflite`` or a file for MediaPipe a model will
+            do, and for a SavedModel a `keraslm.models.BERT`.
         mode: ``"quick"``, or ``"full"``: for a ``.tflite`` also the time to read a prompt, and
             memory.
         texts, limits: as in `keraslm.export.tflite`.
+        tokenizer, labels: of a bare model in a file for MediaPipe, as `keraslm.export.mediapipe`
+            was given them; default of ``labels`` those in the file.
 
     Raises:
         FileNotFoundError: nothing there.
@@ -87,4 +93,11 @@ def verify(path, lm, mode="quick", texts=None, limits=None) -> Verification:
         raise ValueError(
             f"{path} is neither a .tflite or .litertlm file nor a SavedModel or web folder."
         )
-    return TARGETS[name].verify(path, lm, mode, texts, limits)
+    given = {"tokenizer": tokenizer, "labels": labels}
+    given = {argument: value for argument, value in given.items() if value is not None}
+    if given and name != "mediapipe":
+        raise ValueError(
+            f"tokenizer and labels are for a file of keraslm.export.mediapipe; {path} is none. "
+            "Leave them out, or give the task that has them."
+        )
+    return TARGETS[name].verify(path, lm, mode, texts, limits, **given)

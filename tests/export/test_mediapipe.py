@@ -11,7 +11,7 @@ import pytest
 import tokenizers
 
 from keraslm import export
-from keraslm.export.to_mediapipe.exporter import _ask
+from keraslm.export.to_mediapipe.proof import ask
 from keraslm.export.to_mediapipe.text import reader_of
 from keraslm.models import BERT
 from keraslm.tokenizers import Tokenizer
@@ -29,6 +29,7 @@ ALIKE = [
 FOLDED_IN_THE_APP = [
     "wónderful mòving", "WÓNDERFUL", "Привет, мир", "안녕하세요 세계", "がんばって", "नमस्ते दुनिया",
     "Xin chào thế giới", "这部\u3000电影", "a\u00a0dull film", "Straße İstanbul",
+    "a \ufffd dull film", "\ufeffa dull film",
 ]  # fmt: skip
 LENGTH = 24
 
@@ -41,7 +42,7 @@ peer = [
 def fold(text):
     """What the documentation tells an app to do for a WordPiece tokenizer."""
     text = "".join(" " if c.isspace() else c for c in text)
-    text = "".join(c for c in text if not unicodedata.category(c).startswith("C"))
+    text = "".join(c for c in text if unicodedata.category(c)[0] != "C" and c != "\ufffd")
     text = unicodedata.normalize("NFD", text)
     return "".join(c for c in text if unicodedata.category(c) != "Mn").lower()
 
@@ -84,7 +85,7 @@ def reads(tokenizer, folder, length=LENGTH):
     ids = keras.Input((length,), dtype="int32")
     model = keras.Model(ids, keras.ops.cast(ids, "float32"))
     path = export.mediapipe(model, folder, tokenizer=tokenizer, length=length, verify=False)
-    return lambda *texts: [row.astype(int).tolist() for row in _ask(path, texts, None)]
+    return lambda *texts: [row.astype(int).tolist() for row in ask(path, texts, None)]
 
 
 def padded(ids, pad=0):
@@ -100,9 +101,9 @@ class TestWordPieces:
         )
         assert path.name == "classifier.tflite"
         assert export.Verification.from_manifest(path).max_difference < 1e-5
-        answers = _ask(path, BAD + GOOD, LABELS)
+        answers = ask(path, BAD + GOOD, LABELS)
         assert [int(a.argmax()) for a in answers] == [0] * 5 + [1] * 5
-        for text, theirs in zip(ALIKE, _ask(path, ALIKE, LABELS), strict=True):
+        for text, theirs in zip(ALIKE, ask(path, ALIKE, LABELS), strict=True):
             ids = tokenizer.encode(text)[: LENGTH - 2]
             ids = np.array([[tokenizer.token_to_id("[CLS]"), *ids, tokenizer.token_to_id("[SEP]")]])
             ours = keras.ops.softmax(classifier(ids, training=False))[0]
@@ -114,7 +115,7 @@ class TestWordPieces:
         model = BERT(tokenizer.vocab_size, 1, 32, 2, max_length=32, head=head)
         path = export.mediapipe(model, tmp_path, tokenizer=tokenizer, length=LENGTH)
         assert path.name == "embedder.tflite"
-        found = _ask(path, GOOD, None)
+        found = ask(path, GOOD, None)
         for text, theirs in zip(GOOD, found, strict=True):
             ids = np.array([tokenizer.encode(text, add_special_tokens=True)])
             ours = keras.ops.convert_to_numpy(model(ids, training=False))[0]
@@ -122,17 +123,17 @@ class TestWordPieces:
             assert np.abs(ours - theirs).max() < 1e-5
 
     def test_tokens(self, tokenizer, tmp_path):
-        ask = reads(tokenizer, tmp_path)
-        for text, theirs in zip(ALIKE, ask(*ALIKE), strict=True):
+        read = reads(tokenizer, tmp_path)
+        for text, theirs in zip(ALIKE, read(*ALIKE), strict=True):
             ids = tokenizer.encode(text)[: LENGTH - 2]
             cls, sep = (tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
             assert theirs == padded([cls, *ids, sep]), text
 
     def test_what_differs_agrees_when_the_app_folds_the_text(self, tokenizer, tmp_path):
-        ask = reads(tokenizer, tmp_path)
+        read = reads(tokenizer, tmp_path)
         for text in FOLDED_IN_THE_APP:
             ours = padded(tokenizer.encode(text, add_special_tokens=True))
-            raw, folded = ask(text, fold(text))
+            raw, folded = read(text, fold(text))
             assert raw != ours, f"the documentation says that {text} differs"
             assert folded == ours, text
 
@@ -144,8 +145,8 @@ class TestWordPieces:
         engine.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
         engine.enable_padding(length=8)
         engine.enable_truncation(3)
-        ask = reads(Tokenizer(engine), tmp_path)
-        assert ask("Films film café café films") == [padded([1, 5, 8, 5, 4, 4, 5, 8, 2], 9)]
+        read = reads(Tokenizer(engine), tmp_path)
+        assert read("Films film café café films") == [padded([1, 5, 8, 5, 4, 4, 5, 8, 2], 9)]
         assert engine.padding and engine.truncation
 
     def test_vocabulary_and_labels_are_inside(self, classifier, tokenizer, tmp_path):
@@ -173,7 +174,7 @@ class TestWordPieces:
                 texts=["wonderful", "wónderful mòving"],
             )  # fmt: skip
         wrong = lambda _, texts, labels: [np.array([0.9, 0.1])] * len(texts)  # noqa: E731
-        monkeypatch.setattr("keraslm.export.to_mediapipe.exporter._ask", wrong)
+        monkeypatch.setattr("keraslm.export.to_mediapipe.proof.ask", wrong)
         with pytest.raises(RuntimeError, match="was not kept: FAILED"):
             attempt()
         assert not list(tmp_path.iterdir())
@@ -189,11 +190,11 @@ class TestWords:
 
     def test_case_is_folded_by_spelling_out(self, tmp_path):
         tokenizer = Tokenizer.train(GOOD + BAD, "word", None, min_frequency=1, lowercase=True)
-        ask = reads(tokenizer, tmp_path)
+        read = reads(tokenizer, tmp_path)
         same, differs = "A DULL film, I loved This! 这部电影很好看 don't?", "a DuLL film"
-        assert ask(same) == [padded(tokenizer.encode(same))]
-        assert ask(differs) != [padded(tokenizer.encode(differs))]
-        assert ask("a dull film") == [padded(tokenizer.encode(differs))]
+        assert read(same) == [padded(tokenizer.encode(same))]
+        assert read(differs) != [padded(tokenizer.encode(differs))]
+        assert read("a dull film") == [padded(tokenizer.encode(differs))]
 
     def test_white_space_in_front_is_not_followed(self, words, tmp_path):
         assert reads(words, tmp_path)(" film") == [padded([words.token_to_id("<unk>")])]
@@ -203,7 +204,7 @@ class TestWords:
         model = BERT(words.vocab_size, 1, 32, 2, max_length=32, head="classifier", num_classes=2)
         path = export.mediapipe(model, tmp_path, tokenizer=words, labels=LABELS, length=LENGTH)
         ours = keras.ops.softmax(model(np.array([words.encode(GOOD[0])]), training=False))
-        assert np.abs(ours - _ask(path, GOOD[:1], LABELS)[0]).max() < 1e-5
+        assert np.abs(ours - ask(path, GOOD[:1], LABELS)[0]).max() < 1e-5
 
     @pytest.mark.data
     def test_sst2(self, data_folder, tmp_path):
@@ -222,7 +223,7 @@ class TestWords:
         ids = np.array([row + [0] * (64 - len(row)) for row in rows])
         model.fit(ids, classes, batch_size=64, epochs=4, verbose=0)
         path = export.mediapipe(model, tmp_path, tokenizer=tokenizer, labels=LABELS, length=64)
-        answers = np.array(_ask(path, held_out[:200], LABELS))
+        answers = np.array(ask(path, held_out[:200], LABELS))
         ours = [float(model(np.array([tokenizer.encode(t)]))[0, 0]) for t in held_out[:200]]
         assert np.abs(answers[:, 1] - ours).max() < 1e-5
         assert ((answers[:, 1] > 0.5) == wanted[:200]).mean() > 0.75
@@ -244,7 +245,7 @@ class TestOutputs:
     def test_probabilities(self, units, activation, finish, words, tmp_path):
         model = pooled(words.vocab_size, units, activation)
         path = export.mediapipe(model, tmp_path, tokenizer=words, labels=LABELS, length=LENGTH)
-        for text, theirs in zip(GOOD, _ask(path, GOOD, LABELS), strict=True):
+        for text, theirs in zip(GOOD, ask(path, GOOD, LABELS), strict=True):
             ours = np.array(model(np.array([words.encode(text)])))[0]
             assert np.abs(finish(ours) - theirs).max() < 1e-5
 

@@ -127,11 +127,11 @@ def check(found, expected):
 @pytest.mark.skipif(find_spec("mediapipe") is None, reason="mediapipe is not installed")
 @pytest.mark.parametrize("name", [*ENCODERS, *CLASSIFIERS, "pooled", "no token types", "decoder"])
 def test_mediapipe(name, texts, tokenizer, tmp_path):
-    from keraslm.export.to_mediapipe.exporter import _ask
+    from keraslm.export.to_mediapipe.proof import ask
 
     task = EVERY[name](tokenizer)
     path = export.mediapipe(task, tmp_path, verify=False)
-    found = _ask(path, texts, getattr(task, "labels", None))
+    found = ask(path, texts, getattr(task, "labels", None))
     for text, theirs, ours in zip(texts, found, task.ask(texts), strict=True):
         if hasattr(task, "labels"):
             assert task.labels[int(theirs.argmax())] == ours.label

@@ -1,15 +1,21 @@
 """What a file for MediaPipe computes: a task, or a bare model with what makes its answer of it."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import activations, ops
 
 from keraslm._compat import operation_of
+from keraslm.export.to_mediapipe.text import TEXTS, reader_of
 from keraslm.litert.conversion import to_litert
 from keraslm.litert.flatbuffer import LiteRTFile
 from keraslm.litert.quantization import quantize_file
 from keraslm.litert.rewriting import simplify
 from keraslm.models.pooling import pool
+from keraslm.models.precision import in_float32
+from keraslm.tasks import SentenceEncoder, Task, TextClassifier
+from keraslm.tasks.bundle import check_tokenizer
 
 
 class Answer:
@@ -24,9 +30,17 @@ class Answer:
     def __init__(self, model, reader, labels):
         self.model, self.reader, self.labels = model, reader, labels
 
+    def __call__(self, texts: list[str]) -> list[np.ndarray]:
+        """For each text an array ``(width,)``, as the public method says it."""
+        raise NotImplementedError
+
     def run(self, **inputs):
         """The answer to what MediaPipe puts in, as a tensor ``(1, width)``."""
         raise NotImplementedError
+
+    def of_text(self, text: str) -> np.ndarray:
+        """The answer to a text that is read as MediaPipe does, ``(width,)``."""
+        return ops.convert_to_numpy(self.run(**self.reader(text)))[0]
 
     def convert(self, quantization):
         """The bytes of the file, without metadata."""
@@ -126,7 +140,7 @@ class ModelAnswer(Answer):
 
     def __call__(self, texts):
         """For each text an array ``(width,)``: a bare model has no method on text."""
-        return [keras.ops.convert_to_numpy(self.run(**self.reader(text)))[0] for text in texts]
+        return [self.of_text(text) for text in texts]
 
     def run(self, **inputs):
         inputs = {name: ops.convert_to_tensor(x) for name, x in inputs.items()}
@@ -165,3 +179,62 @@ def _last_activation(model):
     if isinstance(layer, keras.layers.Softmax):
         return activations.softmax
     return getattr(layer, "activation", None)
+
+
+# === Which ===
+
+
+def answer_of(model: Any, tokenizer: Any, labels: Any, length: int | None) -> Answer:
+    """The answer of a task, or of a bare model; arguments as in `keraslm.export.mediapipe`.
+
+    Raises:
+        ValueError: arguments that do not fit, or what MediaPipe cannot follow.
+    """
+    if isinstance(model, Task):
+        return _of_task(model, tokenizer, labels, length)
+    length = 128 if length is None else length
+    reader = reader_of(tokenizer, _checked_length(model, length))
+    return ModelAnswer(in_float32(model), reader, _checked_labels(labels), TEXTS)
+
+
+def _of_task(task, tokenizer, labels, length):
+    if not isinstance(task, (TextClassifier, SentenceEncoder)):
+        raise ValueError(
+            "MediaPipe runs a TextClassifier or a SentenceEncoder; received a "
+            f"{type(task).__name__}. Use keraslm.export.tflite or keraslm.export.saved_model."
+        )
+    if tokenizer is not None or labels is not None:
+        raise ValueError(
+            f"tokenizer and labels are for a bare model; a {type(task).__name__} has its own. "
+            "Leave them out."
+        )
+    check_tokenizer(task)
+    length = task.max_length if length is None else length
+    if not 3 <= length <= task.max_length:
+        raise ValueError(
+            f"length must be from 3 to max_length={task.max_length}; received {length}."
+        )
+    reader = reader_of(task.tokenizer, length)
+    settings = {**task.settings, "max_length": length}
+    if isinstance(task, TextClassifier):
+        settings["labels"] = _checked_labels(task.labels)
+    return TaskAnswer(type(task)(in_float32(task.model), task.tokenizer, **settings), reader)
+
+
+def _checked_length(model, length):
+    inputs, longest = getattr(model, "inputs", None), getattr(model, "max_length", None) or length
+    fixed: tuple = inputs[0].shape[1:2] if inputs else ()
+    if fixed not in ((), (None,), (length,)):
+        raise ValueError(f"length must be {fixed[0]}, as the model's input; received {length}.")
+    if not 3 <= length <= longest:
+        raise ValueError(f"length must be from 3 to max_length={longest}; received {length}.")
+    return length
+
+
+def _checked_labels(labels):
+    if labels is None:
+        return None
+    one_line = [isinstance(x, str) and x.strip() and len(x.splitlines()) == 1 for x in labels]
+    if isinstance(labels, str) or not all(one_line) or len(set(labels)) < len(labels):
+        raise ValueError(f"labels must be different strings of one line; received {labels!r}.")
+    return list(labels)

@@ -9,27 +9,14 @@ import io
 import zipfile
 from pathlib import Path
 
-import numpy as np
-
 from keraslm._files import replaced_file
-from keraslm.export import proof
-from keraslm.export.decoder_proof import divergence
 from keraslm.export.manifest import write_manifest
-from keraslm.export.proof import largest_difference
-from keraslm.export.to_mediapipe.answers import ModelAnswer, TaskAnswer
-from keraslm.export.to_mediapipe.text import reader_of
-from keraslm.export.to_tflite.proof import quantization_of
-from keraslm.export.verification import Verification
+from keraslm.export.proof import prove
+from keraslm.export.to_mediapipe.answers import answer_of
+from keraslm.export.to_mediapipe.proof import LABELS, VOCABULARY, compared
 from keraslm.litert.conversion import quiet
 from keraslm.litert.flatbuffer import LiteRTFile
 from keraslm.litert.quantization import check_kind
-from keraslm.models.precision import in_float32
-from keraslm.tasks import SentenceEncoder, Task, TextClassifier
-from keraslm.tasks.bundle import check_tokenizer
-
-VOCABULARY, LABELS = "vocab.txt", "labels.txt"
-# Of those for all proofs, the texts whose letters MediaPipe folds as our tokenizers do.
-TEXTS = tuple(text for text in proof.TEXTS if "Umlaut" not in text)
 
 
 def mediapipe(
@@ -62,13 +49,17 @@ def mediapipe(
 
             WordPiece that folds case: the model gets ``[CLS] … [SEP]``. MediaPipe folds ASCII
             letters only, keeps accents and control characters, knows ASCII white space only (not
-            U+3000), no word of over 100 bytes, and reads ``[MASK]`` as text. For other languages
-            than English and Chinese fold the text in the app: white space to spaces, control
-            characters (``\p{C}``) out, NFD, marks (``\p{Mn}``) out, small letters.
+            U+3000) and no word of over 100 bytes. For other languages than English and Chinese
+            fold the text in the app: white space to spaces, control characters (``\p{C}``, such as
+            U+200B and U+FEFF) and U+FFFD out, NFD, marks (``\p{Mn}``) out, small letters.
 
-            Words: the model gets the words alone. The text must not begin with white space. If
+            Words: the model gets the words alone. The text must not begin with white space, and
+            ends at U+0000. If
             the tokenizer folds case, MediaPipe knows each word in small letters, Capitalized and
             in CAPITALS, without accents; or fold the text: NFD, ``\p{M}`` out, small letters.
+
+            MediaPipe knows no control tokens: ``[MASK]`` or ``<pad>`` in a text is text to it, as
+            with ``tokenizer.encode(text, allow_control_tokens=False)``, where a task reads tokens.
         labels: of a bare model, names of the classes; makes a classifier. An output of softmax or
             sigmoid, or one that sums to one, is taken as it is; logits, such as BERT's, get a
             softmax. One output with two labels is the probability of the second.
@@ -96,64 +87,16 @@ def mediapipe(
         >>> path = keraslm.export.mediapipe(classifier, "saved_models/mood", length=32)
     """
     check_kind(quantization)
-    if isinstance(model, Task):
-        answer = _of_task(model, tokenizer, labels, length)
-    else:
-        length = 128 if length is None else length
-        reader = reader_of(tokenizer, _checked_length(model, length))
-        answer = ModelAnswer(in_float32(model), reader, _checked_labels(labels), TEXTS)
+    answer = answer_of(model, tokenizer, labels, length)
     path = Path(path)
     if path.suffix != ".tflite":
         path = path / ("embedder.tflite" if answer.labels is None else "classifier.tflite")
     content = _with_metadata(answer.convert(quantization), answer.reader, answer.labels)
     with replaced_file(path) as new:
         new.write_bytes(content)
-        result = _prove(new, answer, (*TEXTS, *texts), path) if verify else None
+        result = prove(compared(new, answer, texts), path) if verify else None
     write_manifest(path, result)
     return path
-
-
-def _of_task(task, tokenizer, labels, length):
-    if not isinstance(task, (TextClassifier, SentenceEncoder)):
-        raise ValueError(
-            "MediaPipe runs a TextClassifier or a SentenceEncoder; received a "
-            f"{type(task).__name__}. Use keraslm.export.tflite or keraslm.export.saved_model."
-        )
-    if tokenizer is not None or labels is not None:
-        raise ValueError(
-            f"tokenizer and labels are for a bare model; a {type(task).__name__} has its own. "
-            "Leave them out."
-        )
-    check_tokenizer(task)
-    length = task.max_length if length is None else length
-    if not 3 <= length <= task.max_length:
-        raise ValueError(
-            f"length must be from 3 to max_length={task.max_length}; received {length}."
-        )
-    reader = reader_of(task.tokenizer, length)
-    settings = {**task.settings, "max_length": length}
-    if isinstance(task, TextClassifier):
-        settings["labels"] = _checked_labels(task.labels)
-    return TaskAnswer(type(task)(in_float32(task.model), task.tokenizer, **settings), reader)
-
-
-def _checked_length(model, length):
-    inputs, longest = getattr(model, "inputs", None), getattr(model, "max_length", None) or length
-    fixed: tuple = inputs[0].shape[1:2] if inputs else ()
-    if fixed not in ((), (None,), (length,)):
-        raise ValueError(f"length must be {fixed[0]}, as the model's input; received {length}.")
-    if not 3 <= length <= longest:
-        raise ValueError(f"length must be from 3 to max_length={longest}; received {length}.")
-    return length
-
-
-def _checked_labels(labels):
-    if labels is None:
-        return None
-    one_line = [isinstance(x, str) and x.strip() and len(x.splitlines()) == 1 for x in labels]
-    if isinstance(labels, str) or not all(one_line) or len(set(labels)) < len(labels):
-        raise ValueError(f"labels must be different strings of one line; received {labels!r}.")
-    return list(labels)
 
 
 # === Metadata ===
@@ -207,46 +150,3 @@ def _metadata_schema():
             'This export needs mediapipe. Run: pip install "keraslm[mediapipe]"'
         ) from error
     return metadata_schema_py_generated
-
-
-# === Proof ===
-
-
-def _prove(path, answer, texts, name):
-    """Ask MediaPipe and Keras the same."""
-    with quiet():
-        found = _ask(path, texts, answer.labels)
-    differences, equal, kl = [], 0, []
-    for ours, theirs in zip(answer(texts), found, strict=True):
-        differences.append(largest_difference(theirs, ours))
-        equal += int(np.argmax(ours) == np.argmax(theirs))
-        if answer.labels is not None:
-            ours, theirs = np.log(ours + 1e-9), np.log(theirs + 1e-9)
-        kl.append(divergence(ours, theirs))
-    file = LiteRTFile(path.read_bytes())
-    result = Verification(
-        "mediapipe", len(texts), equal, len(texts), max(differences), path.stat().st_size,
-        operations=tuple(sorted(file.operations())), quantization=quantization_of(file),
-        kl=float(np.mean(kl)), bytes_by_dtype=file.sizes(),
-    )  # fmt: skip
-    if not result.passed:
-        worst = texts[int(np.argmax(differences))]
-        raise RuntimeError(
-            f"MediaPipe does not answer what Keras answers; {name} was not kept: {result}. They "
-            f"differ most on {worst[:80]!r}."
-        )
-    return result
-
-
-def _ask(path, texts, labels):
-    """MediaPipe's answers: probabilities in the order of the labels, or vectors."""
-    from mediapipe.tasks.python import BaseOptions, text
-
-    options = {"base_options": BaseOptions(model_asset_path=str(path))}
-    if labels is None:
-        with text.TextEmbedder.create_from_options(text.TextEmbedderOptions(**options)) as embedder:
-            return [np.array(embedder.embed(t).embeddings[0].embedding) for t in texts]
-    with text.TextClassifier.create_from_options(text.TextClassifierOptions(**options)) as classify:
-        answers = [classify.classify(t).classifications[0].categories for t in texts]
-    scores = [{c.category_name: c.score for c in answer} for answer in answers]
-    return [np.array([score[label] for label in labels]) for score in scores]

@@ -5,8 +5,11 @@ import warnings
 
 import numpy as np
 
+from keraslm.export import proof
 from keraslm.tokenizers.tokenizer import Tokenizer
 
+# Of those for all proofs, the texts whose letters MediaPipe folds as our tokenizers do.
+TEXTS = tuple(text for text in proof.TEXTS if "Umlaut" not in text)
 ASCII_LOWER = {ord(c): ord(c) + 32 for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
 
@@ -81,8 +84,8 @@ class WordPieces:
             )
 
     def __call__(self, text):
-        """Inputs of a text by name, each int32 ``(1, length)``."""
-        ids = self.tokenizer.encode(text)[: self.length - 2]
+        """Inputs of a text by name, each int32 ``(1, length)``; control tokens in it are text."""
+        ids = self.tokenizer.encode(text, allow_control_tokens=False)[: self.length - 2]
         ids = [self.tokenizer.token_to_id("[CLS]"), *ids, self.tokenizer.token_to_id("[SEP]")]
         padding = [0] * (self.length - len(ids))
         rows = ids + padding, [1] * len(ids) + padding, [0] * self.length
@@ -100,6 +103,11 @@ class WordPieces:
         """Lines: the number of a line is the id, and empty lines do not count."""
         tokens = {i: token for token, i in self.tokenizer.engine.get_vocab().items()}
         return [tokens.get(i, f"[unused{i}]") for i in range(1 + max(tokens))]
+
+    @staticmethod
+    def meaning(lines):
+        """The token of each id in such lines."""
+        return dict(enumerate(lines))
 
 
 class Words:
@@ -129,8 +137,8 @@ class Words:
             )
 
     def __call__(self, text):
-        """Inputs of a text by name, each int32 ``(1, length)``."""
-        ids = self.tokenizer.encode(text)[: self.length]
+        """Inputs of a text by name, each int32 ``(1, length)``; control tokens in it are text."""
+        ids = self.tokenizer.encode(text, allow_control_tokens=False)[: self.length]
         padding = [self.tokenizer.pad_id] * (self.length - len(ids))
         return {"ids": np.array([ids + padding], "int32")}
 
@@ -147,7 +155,7 @@ class Words:
     def vocabulary(self):
         """Lines of a word and its id, in each spelling that the tokenizer reads as this word."""
         special, vocabulary = self.tokenizer.special_tokens, self.tokenizer.engine.get_vocab()
-        words = [(i, word) for word, i in vocabulary.items() if word not in special]
+        words = sorted((i, word) for word, i in vocabulary.items() if word not in special)
         lines = {"<PAD>": self.tokenizer.pad_id, "<UNKNOWN>": self.unknown}
         for spell in (str, str.capitalize, str.upper):
             spelled = [spell(word) for _, word in words]
@@ -155,3 +163,8 @@ class Words:
             pairs = zip(spelled, words, read, strict=True)
             lines |= {word: i for word, (i, _), ids in pairs if ids == [i]}
         return [f"{word} {i}" for word, i in lines.items()]
+
+    @staticmethod
+    def meaning(lines):
+        """The id of each word in such lines, in any order."""
+        return {word: int(i) for word, _, i in (line.rpartition(" ") for line in lines)}
