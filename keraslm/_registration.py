@@ -53,7 +53,7 @@ class _KerasFinder(importlib.abc.MetaPathFinder):
                 sys.meta_path.remove(self)
                 register()
 
-        spec.loader.exec_module = exec_then_register  # type: ignore[method-assign]
+        spec.loader.exec_module = exec_then_register  # type: ignore[method-assign]  # once
         return spec
 
 

@@ -4,14 +4,16 @@ The command line and `make demo` run these functions; ``examples/text_to_phone.p
 in plain sight.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SIZE = "nano"
 LENGTH = 256  # tokens of a training row
 BATCH_SIZE = 8
 VOCAB_SIZE = 2048
 # Fields of the `keraslm.training.Recipe`, as which it would need Keras here.
-RECIPE = {"learning_rate": 2e-3, "length": LENGTH, "batch_size": BATCH_SIZE, "epochs": 3}
+RECIPE: dict[str, Any] = {
+    "learning_rate": 2e-3, "length": LENGTH, "batch_size": BATCH_SIZE, "epochs": 3,
+}  # fmt: skip
 PROMPTS = ("The city of", "In 1945 the", "Music is")
 
 

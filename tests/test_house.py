@@ -574,6 +574,17 @@ def test_text_files_are_opened_as_utf8():
     assert not wrong
 
 
+# === Types ===
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_what_mypy_shall_ignore_has_a_code_and_a_reason(path):
+    """mypy checks the bodies of all functions: ``make types``."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    ignored = [line for line in lines if re.search(r"#\s*(type:\s*ignore|mypy:)", line)]
+    assert [x for x in ignored if not re.search(r"# type: ignore\[[\w-]+\]  # \w.*$", x)] == []
+
+
 # === Licences ===
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from keraslm._version import __version__
 
@@ -92,7 +93,7 @@ def _train(args):
     from keraslm.tokenizers import Tokenizer
 
     check_writable(args.out)
-    options = {
+    options: dict[str, Any] = {
         name: value
         for name in ("epochs", "window", "min_count", "max_size", "workers", "seed")
         if (value := getattr(args, name)) is not None
@@ -109,7 +110,7 @@ def _train(args):
     if args.tokenizer:
         # For a model that 'keraslm train' will judge on the documents held out.
         options["unit"] = Tokenizer.load(args.tokenizer)
-        corpus = pipeline.read_corpus(args.source, separator=args.separator).train
+        corpus: Any = pipeline.read_corpus(args.source, separator=args.separator).train
     else:  # in a stream, so that it may be larger than memory
         options["unit"] = args.unit
         corpus = args.source or wikipedia_sample()

@@ -176,7 +176,9 @@ def _template(match):
 
 def _prose_sections(text):
     """Drop back matter and sections without text; headings become lines of their own."""
-    kept, waiting, skipping = [], [], 0  # waiting: headings that no text has followed yet
+    kept: list[str] = []
+    waiting: list[tuple[int, str]] = []  # headings that no text has followed yet
+    skipping = 0
     for line in text.split("\n"):
         heading = _HEADING.match(line)
         if heading:

@@ -10,12 +10,12 @@ import lzma
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from keraslm.data.cleaning import clean_wikitext
 
-COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+COMPRESSED: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 JSON_LINES = (".jsonl", ".json", ".ndjson")
 # What is read in a folder, compressed or not; MediaWiki's ".xml", ".xml-p1p41242" besides.
 TEXT_SUFFIXES = (".txt", ".text", ".md", ".rst", ".tokens", *JSON_LINES)
@@ -252,7 +252,8 @@ def _split(chunks, separator):
     if separator is None:
         yield "".join(chunks)
         return
-    pieces, tail = [], ""  # of the document that has not ended; the tail may begin a separator
+    pieces: list[str] = []  # of the document that has not ended
+    tail = ""  # which may begin a separator
     for chunk in chunks:
         *ended, rest = (tail + chunk).split(separator)
         for part in ended:

@@ -161,6 +161,11 @@ class VectorInitializer(keras.initializers.Initializer):
     def table(self, width=None):
         """The table, float32 ``(vocab_size, width)``; default the width of the vectors."""
         rows = self._found
+        if rows is None:
+            raise ValueError(
+                "This VectorInitializer was made from a config, which has no vectors. Make one "
+                "with vectors and vocabulary."
+            )
         if width not in (None, rows.shape[1]):
             if not self.projection:
                 raise ValueError(
@@ -256,7 +261,8 @@ class _Lookup:
 
     def _from_words(self, ways, found):
         """The mean of the words that begin with a token (or, after ``##``, hold it later on)."""
-        starts, insides = {}, {}
+        starts: dict[str, list[int]] = {}
+        insides: dict[str, list[int]] = {}
         for i, token in enumerate(self.tokens):
             bare = token.removeprefix("##").lstrip(MARKERS).lower()
             if ways[i] is None and i not in self.special and len(bare) > 1 and bare.isalpha():

@@ -121,8 +121,10 @@ def keyed(words, table, counts=None, fasttext=None):
     vectors.key_to_index = {word: i for i, word in enumerate(vectors.index_to_key)}
     if len(vectors.key_to_index) != len(words):
         seen: set[str] = set()
-        twice = next(word for word in words if word in seen or seen.add(word))  # type: ignore[func-returns-value]
-        raise ValueError(f"The word {twice!r} has two vectors. Remove one.")
+        for word in words:
+            if word in seen:
+                raise ValueError(f"The word {word!r} has two vectors. Remove one.")
+            seen.add(word)
     vectors.vectors = table
     vectors.next_index = len(words)
     if counts is not None:

@@ -120,7 +120,7 @@ class Verification:
         if not self.finite or self.differing:
             return False
         if self.cosine is not None:
-            return self._within_limits()
+            return self._within_limits(self.cosine)
         if self.quantization is not None:
             return self._is_near()
         close = self.max_difference is None or self.max_difference < LARGEST_DIFFERENCE
@@ -135,11 +135,11 @@ class Verification:
             return True
         return self.perplexity <= self.keras_perplexity * (1 + limits["perplexity"])
 
-    def _within_limits(self):
+    def _within_limits(self, cosine):
         """The proof of an encoder."""
         limits = {**LIMITS[self.quantization], **self.limits}
-        least = self.cosine if self.least_cosine is None else self.least_cosine
-        if self.cosine < limits["cosine"] or least < limits["least_cosine"]:
+        least = cosine if self.least_cosine is None else self.least_cosine
+        if cosine < limits["cosine"] or least < limits["least_cosine"]:
             return False
         if self.max_difference is not None and self.max_difference > limits.get(
             "difference", math.inf
@@ -181,7 +181,7 @@ class Verification:
         if self.kl is not None and self.quantization:
             yield "divergence", f"{self.kl:.1e} nats"
         yield "", f"{self.num_bytes / 1e6:.1f} MB"
-        if self.perplexity is not None:
+        if self.perplexity is not None and self.keras_perplexity is not None:
             change = self.perplexity / self.keras_perplexity - 1
             where = f" on {self.judged_on}" if self.judged_on else ""
             yield (

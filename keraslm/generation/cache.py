@@ -33,10 +33,8 @@ class CacheEntry(NamedTuple):
 class StepModel(Protocol):
     """A model that generates token by token: `Generator`, every export and every runner take it.
 
-    `keraslm.models.GPT` is one. A model with a memory, such as an encoder–decoder, also has
-    ``context_spec(batch) -> {name: (shape, dtype)}``, the inputs of its memory, and
-    ``context(**inputs) -> {name: tensor}``, the entries of the cache that hold it. A model with
-    recurrent state takes the keyword ``count`` in `step`; see there.
+    `keraslm.models.GPT` is one. A model with a memory, such as an encoder–decoder, is also a
+    `ContextModel`. A model with recurrent state takes the keyword ``count`` in `step`; see there.
 
     Example:
         >>> isinstance(gpt, StepModel)
@@ -75,6 +73,16 @@ class StepModel(Protocol):
         Returns:
             float32 logits ``(batch, seq or 1, vocab_size)``, and the entries that changed.
         """
+
+
+class ContextModel(StepModel, Protocol):
+    """A `StepModel` with a memory, such as an encoder–decoder."""
+
+    def context_spec(self, batch: int) -> Mapping[str, tuple[tuple[int, ...], str]]:
+        """Shape and dtype of each input of the memory."""
+
+    def context(self, **inputs: Any) -> Cache:
+        """The entries of the cache that hold the memory of these inputs."""
 
 
 def is_step_model(model: Any) -> bool:

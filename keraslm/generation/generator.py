@@ -1,14 +1,14 @@
 """The loop around a model's ``step``: all at once, token by token, and scoring."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import keras
 import numpy as np
 from keras import ops
 
 from keraslm._text import checked_ids
-from keraslm.generation.cache import StepModel, init_cache, take_rows, updated
+from keraslm.generation.cache import ContextModel, StepModel, init_cache, take_rows, updated
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.sampling import (
     Settings,
@@ -305,7 +305,9 @@ class Generator:
 
     def _new_cache(self, batch, length, context=None):
         cache = init_cache(self.model, batch, length)
-        return updated(cache, self.model.context(**context)) if context else cache
+        if not context:
+            return cache
+        return updated(cache, cast(ContextModel, self.model).context(**context))
 
     # === Shapes and compilation ===
 

@@ -165,7 +165,7 @@ class Switch(Processor):
     processor: Processor = Processor()
 
     @property
-    def setting(self) -> str:  # type: ignore[override]
+    def setting(self) -> str:  # type: ignore[override]  # of the object, not of the class
         """That of the processor."""
         return self.processor.setting
 

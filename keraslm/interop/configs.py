@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import typing
+from typing import Any
 
 from keraslm.interop.families import ACTIVATIONS, FAMILIES
 from keraslm.models.config import TransformerConfig
@@ -192,7 +193,7 @@ def _rope_parameters(family, config, where):
 def _add_rotary(family, fields, config, where):
     """Transformers 5 writes ``rope_parameters``, earlier ones ``rope_theta``, ``rope_scaling``."""
     parameters = _rope_parameters(family, config, where)
-    local = None
+    local: Any = None
     if "full_attention" in parameters:  # blocks with a window have their own
         if "window_rotary_base" not in family.free:
             raise ValueError(

@@ -53,7 +53,7 @@ _CLASSIFIER = tuple(dense("classifier", "classifier"))
 _SPAN = tuple(dense("span", "qa_outputs"))
 
 
-def _bert_like(name, skip, masked_lm, classifier, **heads):
+def _bert_like(name, skip, masked_lm, classifier, heads=()):
     return Family(
         builder="BERT",
         fields=_BERT_FIELDS,
@@ -74,7 +74,7 @@ def _bert_like(name, skip, masked_lm, classifier, **heads):
             "classifier": (f"{name}ForSequenceClassification", classifier),
             "token_classifier": (f"{name}ForTokenClassification", _CLASSIFIER),
             "span": (f"{name}ForQuestionAnswering", _SPAN),
-            **heads,
+            **dict(heads),
         },
         fixed={
             "position_embedding_type": "absolute",
@@ -91,7 +91,7 @@ BERT = _bert_like(
     (*dense("masked_lm/transform", "cls.predictions.transform.dense"),
      *norm("masked_lm/norm", "cls.predictions.transform.LayerNorm"),
      Row("token_bias/bias", "cls.predictions.bias")),
-    (*_POOLER, *_CLASSIFIER), next_sentence=_NEXT,
+    (*_POOLER, *_CLASSIFIER), {"next_sentence": _NEXT},
 )  # fmt: skip
 ROBERTA = _bert_like(
     "Roberta", 2,

@@ -86,7 +86,7 @@ def _pooling(folder):
         names = {theirs: ours for ours, (_, theirs) in POOLING_KEYS.items()}
         modes = mode if isinstance(mode, list) else [mode]
         unknown += [name for name in modes if name not in names]
-        ways = [names.get(name) for name in modes]
+        ways = [names[name] for name in modes if name in names]
     if unknown or not ways:
         raise ValueError(
             f"{folder} pools in a way that is unknown: {unknown[0] if unknown else pooling}. Known "

@@ -202,9 +202,12 @@ class MultiHeadAttention(TakesOptions, keras.layers.Layer):
                 layer.build(shape)
         self.output_projection.build((*query_shape[:-1], self.num_heads * self.head_dim))
         self.score_dropout.build((None, self.num_heads, None, None))
-        if self.qk_norm:
-            self.query_norm.build((None, self.num_heads, None, self.head_dim))
-            self.key_norm.build((None, self.num_kv_heads, None, self.head_dim))
+        for norm, heads in (
+            (self.query_norm, self.num_heads),
+            (self.key_norm, self.num_kv_heads),
+        ):
+            if norm is not None:
+                norm.build((None, heads, None, self.head_dim))
         self.built = True
 
     def call(

@@ -10,7 +10,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import keras
 
@@ -163,7 +163,8 @@ class TakesOptions:
         if "__init__" in vars(cls):
             names = inspect.signature(cls.__init__).parameters
             cls._by_place = tuple(n for n in names if n in cls.options_class.field_names())
-            cls.__init__.__signature__ = _signature(cls)  # type: ignore[attr-defined]
+            init: Any = cls.__init__
+            init.__signature__ = _signature(cls)
         cls.__doc__ = _with_arguments(cls.__doc__, cls.options_class, cls._by_place)
 
     def __init__(self, options: Options | None = None, **arguments: Any) -> None:
@@ -198,7 +199,7 @@ class TakesOptions:
 
     def get_config(self) -> dict[str, Any]:
         """The arguments as plain data."""
-        return {**super().get_config(), **self.options.to_config()}  # type: ignore[misc]
+        return {**super().get_config(), **self.options.to_config()}  # type: ignore[misc]  # a layer's
 
 
 def _signature(cls: type[TakesOptions]) -> inspect.Signature:
@@ -234,7 +235,7 @@ def also_by_place(*names: str) -> Callable[[type[AnyOptions]], type[AnyOptions]]
     """Class decorator: these options may be given without their names, too, in this order."""
 
     def decorate(cls: type[AnyOptions]) -> type[AnyOptions]:
-        by_name = cls.__init__
+        by_name, changed = cls.__init__, cast(Any, cls)
 
         def init(self: Any, *args: Any, **fields: Any) -> None:
             if len(args) > len(names):
@@ -242,8 +243,8 @@ def also_by_place(*names: str) -> Callable[[type[AnyOptions]], type[AnyOptions]]
             by_name(self, **dict(zip(names, args, strict=False)), **fields)
 
         own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        init.__signature__ = inspect.Signature([own, *_parameters(cls, names)])  # type: ignore[attr-defined]
-        cls.__init__ = init  # type: ignore[assignment]
+        changed.__init__ = init
+        changed.__init__.__signature__ = inspect.Signature([own, *_parameters(cls, names)])
         return cls
 
     return decorate
@@ -272,5 +273,6 @@ def _with_arguments(
     head, found, tail = doc.partition("    Args:\n")
     if found:
         return head + section + tail
-    place = re.search(r"^    (Raises|Example):$|\Z", doc, re.MULTILINE).start()  # type: ignore[union-attr]
+    section_after = re.search(r"^    (Raises|Example):$", doc, re.MULTILINE)
+    place = section_after.start() if section_after else len(doc)
     return f"{doc[:place].rstrip()}\n\n{section}\n{doc[place:]}"

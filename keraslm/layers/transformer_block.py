@@ -201,7 +201,7 @@ class TransformerBlock(TakesOptions, keras.layers.Layer):
             # Keras calls the mask of a lone tensor argument ``mask``, else ``x_mask``.
             attention_mask = mask if x_mask is None else x_mask
         own, memory = (None, None) if cache is None else (cache[:2], cache[2:] or None)
-        state = {"new": own}
+        state: dict[str, Any] = {"new": own}
 
         def attend(h):
             y = self.attention(

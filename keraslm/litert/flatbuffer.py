@@ -3,7 +3,7 @@
 import collections
 import functools
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -211,7 +211,7 @@ class LiteRTFile:
                 continue
             if user.buffer not in place:
                 data = np.asarray(old.data, "uint8")
-                digest = hashlib.sha256(data).digest()
+                digest = hashlib.sha256(data.data).digest()
                 if digest not in seen:
                     seen[digest] = len(kept)
                     kept.append(old)
@@ -252,7 +252,8 @@ class LiteRTFile:
 
 def write_once(part):
     """Have a part that several tables name be written once to a file."""
-    pack, written = part.Pack, {}
+    pack = part.Pack
+    written: dict[str, Any] = {}
 
     def packed(builder):
         if written.get("builder") is not builder:

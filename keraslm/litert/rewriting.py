@@ -7,6 +7,8 @@ a product with a single row takes longer than the product. Each rewriting below 
 rounding of float32.
 """
 
+from typing import Any
+
 import numpy as np
 
 from keraslm.litert.flatbuffer import schema
@@ -42,7 +44,8 @@ class Links:
         self.refresh()
 
     def refresh(self):
-        self.maker, self.readers = {}, {}
+        self.maker: dict[int, Any] = {}
+        self.readers: dict[int, list[Any]] = {}
         for operation in self.graph.operators or ():
             for i in operation.outputs:
                 self.maker[int(i)] = operation

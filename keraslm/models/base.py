@@ -1,6 +1,7 @@
 """What GPT, BERT and Transformer have in common: inputs by name, config, compile defaults."""
 
 import functools
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -227,7 +228,7 @@ class TransformerModel(keras.Model):
             self.step_statistics = StepStatistics() if on_tensorflow else None
         self.recipe = None
         # Not a dict: Keras would take the metrics in it for metrics of a layer.
-        self._compile_as = functools.partial(self.compile, loss=loss, **kwargs)
+        self._compile_as: Callable[..., None] = functools.partial(self.compile, loss=loss, **kwargs)
 
     def compile_again(self, optimizer, **changes):
         """``compile`` with another optimizer, and the loss, metrics and settings of the last time.

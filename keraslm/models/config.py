@@ -50,7 +50,7 @@ class TransformerConfig(BlockShape):
 
     vocab_size: int = option(REQUIRED, positive, "Number of tokens.")
     num_layers: int = option(REQUIRED, positive, "Number of blocks.")
-    ffn_dim: int | None = option(  # type: ignore[assignment]
+    ffn_dim: int | None = option(  # type: ignore[assignment]  # a block needs one
         None, positive, "Inner width of the feed-forward networks; default ``4 * d_model``."
     )
     max_length: int = option(512, positive, "Longest sequence.")

@@ -80,7 +80,7 @@ def build_with_values(make, plan):
     Returns:
         the model.
     """
-    errors = []
+    errors: list[Exception] = []
     with keras.StatelessScope():  # variables made in here get their values at its end
         model = make()
         weights = weights_of(model)

@@ -1,7 +1,9 @@
 """Families and sizes, as data."""
 
+from typing import Any
+
 # What makes a family, in the fields of TransformerConfig.
-FAMILIES = {
+FAMILIES: dict[str, dict[str, Any]] = {
     # Radford et al. 2019.
     "gpt": {
         "norm_first": True,

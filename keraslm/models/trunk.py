@@ -1,5 +1,7 @@
 """Embeddings and blocks: the part that all transformers share."""
 
+from typing import Any
+
 import keras
 
 from keraslm.layers.positions import PositionalEncoding
@@ -127,7 +129,7 @@ class Trunk:
             x = self.embedding_norm(x)
         if self.dropout is not None:
             x = self.dropout(x, training=training)
-        new_cache = {}
+        new_cache: dict[str, Any] = {}
         for i, block in enumerate(self.blocks):
             x = block(
                 x,

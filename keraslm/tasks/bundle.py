@@ -180,8 +180,8 @@ def read_config(folder):
                 "lm.save(folder)."
             )
     version, model = config.get("format_version"), config.get("model")
-    is_ours = isinstance(model, dict) and isinstance(model.get("config"), dict)
-    if not isinstance(version, int) or not is_ours:
+    shape = model.get("config") if isinstance(model, dict) else None
+    if not (isinstance(version, int) and isinstance(model, dict) and isinstance(shape, dict)):
         raise ValueError(f"{folder / 'config.json'} was not written by keraslm.")
     if version > FORMAT_VERSION:
         raise ValueError(
@@ -189,10 +189,10 @@ def read_config(folder):
             "Upgrade keraslm."
         )
     task, kind = config.get("task"), model.get("class")
-    for name in (kind, config.get("task_class") or ""):
-        if ">" in str(name) and classes.find(name) is None:
+    for own in (kind, config.get("task_class") or ""):
+        if ">" in str(own) and classes.find(own) is None:
             raise ValueError(
-                f"{folder} is of the class {name!r}, which nobody has registered. Import the "
+                f"{folder} is of the class {own!r}, which nobody has registered. Import the "
                 "module that defines it first."
             )
     if kind not in MODELS and ">" not in str(kind):

@@ -41,7 +41,9 @@ class NextSentence(PairTask):
     example = 'task.predict("One text.", "The text after it.")'
     endpoint = "next_sentence"
 
-    def predict(self, first: str, second: str) -> Following:  # type: ignore[override]
+    def predict(  # type: ignore[override]  # of pairs
+        self, first: str, second: str
+    ) -> Following:
         """Whether ``second`` follows ``first``."""
         return self.each([(first, second)])[0]
 

@@ -180,7 +180,9 @@ class QuestionAnswerer(PairTask):
 
     # === The steps ===
 
-    def compute(self, *, context_mask: Any, **tensors: Any):  # type: ignore[override]
+    def compute(  # type: ignore[override]  # the mask is always there
+        self, *, context_mask: Any, **tensors: Any
+    ):
         """``start`` and ``end``: float32 ``(batch, seq)``, where the answer begins and ends."""
         logits, _ = self.model_outputs(**tensors)  # (B, T, 2)
         inside = ops.expand_dims(ops.cast(context_mask, "bool"), -1)

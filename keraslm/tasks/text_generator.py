@@ -156,12 +156,13 @@ class TextGenerator:
         open_rows = set(range(len(ids)))
         for tokens in self.generator.stream(ids, config):
             for i in sorted(open_rows):
-                if tokens[i] is None:
+                drawn = tokens[i]
+                if drawn is None:
                     open_rows.discard(i)
                     continue
-                rows[i].ids.append(tokens[i][0])
-                rows[i].log_probs.append(tokens[i][1])
-                texts[i].add(tokens[i][0])
+                rows[i].ids.append(drawn[0])
+                rows[i].log_probs.append(drawn[1])
+                texts[i].add(drawn[0])
                 if texts[i].stopped:
                     open_rows.discard(i)
             if not open_rows:
@@ -191,8 +192,8 @@ class TextGenerator:
         return self._stream(ids, config, pieces)
 
     def _stream(self, ids, config, pieces):
-        for tokens in self.generator.stream(ids, config):
-            if piece := pieces.add(tokens[0][0]):
+        for (drawn,) in self.generator.stream(ids, config):
+            if drawn is not None and (piece := pieces.add(drawn[0])):
                 yield piece
             if pieces.stopped:
                 return

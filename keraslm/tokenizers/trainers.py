@@ -60,6 +60,7 @@ def _parts(kind, vocab_size, min_frequency, lowercase, special_tokens):
     common = {"special_tokens": special_tokens, "show_progress": False}
     # Words and characters without a bound: any number of tokens.
     size = vocab_size if vocab_size is not None else 2**31 - 1
+    trainer: trainers.Trainer
     if kind == "bpe":
         engine = _byte_level(models.BPE())
         trainer = trainers.BpeTrainer(

@@ -7,7 +7,7 @@ from keraslm.layers.common import register
 DECAYED = ("matrices", "all")
 
 
-class MatrixDecay:
+class MatrixDecay(keras.optimizers.Optimizer):
     """Part of an optimizer: what ``weight_decay`` does not touch is a rule, not a list.
 
     A list of weights is not in an optimizer's config, so a loaded optimizer would decay all.

@@ -202,6 +202,7 @@ def compile_with(
         changed: fields of the recipe that were asked for; default, all.
     """
     steps = recipe.num_steps(steps_per_epoch)
+    known: Recipe | None = recipe
     jit = {} if jit_compile is None else {"jit_compile": jit_compile}
     new = not model.compiled or bool(OPTIMIZER_FIELDS & set(changed))
     if new:
@@ -212,7 +213,7 @@ def compile_with(
         kept = {
             name: getattr(recipe, name) for name in set(Recipe.field_names()) - OPTIMIZER_FIELDS
         }
-        recipe = before and before.replace(**kept)  # type: ignore[assignment]
+        known = before and before.replace(**kept)
     if not model.compiled:
         model.compile(optimizer, **jit)
     elif new or jit_compile not in (None, "auto", model.jit_compile):
@@ -221,7 +222,7 @@ def compile_with(
         else:
             arguments = keras.saving.deserialize_keras_object(model.get_compile_config())
             model.compile(**{**arguments, "optimizer": optimizer, **jit})
-    model.recipe = recipe
+    model.recipe = known
 
 
 def _one_of(names):

@@ -199,7 +199,7 @@ def make(name, out=None, *, data=None, epochs=None, seed=0):
     model = _model(recipe, corpus, tokenizer)
     train = _train_gpt if hasattr(model, "step") else _train_bert
     task = train(model, corpus, tokenizer, how)
-    tokens = int(model.optimizer.iterations) * how.batch_size * how.length
+    tokens = int(model.optimizer.iterations) * how.batch_size * (how.length or model.max_length)
     seconds = time.process_time() - started  # of all cores: the same on a busy machine
 
     bundle.write(task, out, dtype="float16")

@@ -118,6 +118,8 @@ def test_a_model_starts_from_them_and_reloads_without_them(lm, vectors, tmp_path
     assert drawn.std() == pytest.approx(start.table().std(), rel=0.1)
     config = start.get_config()
     assert config["name"] == "lee" and len(config["source"]["hash"]) == 16
+    with pytest.raises(ValueError, match="from a config, which has no vectors"):
+        VectorInitializer.from_config(config).table()
     assert len(str(config)) < 300
 
 

@@ -30,6 +30,10 @@ class Answer:
     def __init__(self, model, reader, labels):
         self.model, self.reader, self.labels = model, reader, labels
 
+    def __call__(self, texts: list[str]) -> list[np.ndarray]:
+        """For each text an array ``(width,)``, as the public method says it."""
+        raise NotImplementedError
+
     def run(self, **inputs):
         """The answer to what MediaPipe puts in, as a tensor ``(1, width)``."""
         raise NotImplementedError
@@ -219,7 +223,7 @@ def _of_task(task, tokenizer, labels, length):
 
 def _checked_length(model, length):
     inputs, longest = getattr(model, "inputs", None), getattr(model, "max_length", None) or length
-    fixed = inputs[0].shape[1:2] if inputs else ()
+    fixed: tuple = inputs[0].shape[1:2] if inputs else ()
     if fixed not in ((), (None,), (length,)):
         raise ValueError(f"length must be {fixed[0]}, as the model's input; received {length}.")
     if not 3 <= length <= longest:

@@ -6,7 +6,6 @@ iOS, in JavaScript, and in Python, which is the same code.
 """
 
 import io
-import re
 import zipfile
 from pathlib import Path
 
@@ -117,7 +116,7 @@ def _with_metadata(content, reader, labels):
     )
     unit.options.delimRegexPattern = getattr(reader, "PATTERN", None)
     names = [file.model.subgraphs[0].tensors[i].name for i in file.model.subgraphs[0].inputs]
-    roles = [re.fullmatch(r"serving_default_(\w+):0", name.decode())[1] for name in names]
+    roles = [n.decode().removeprefix("serving_default_").removesuffix(":0") for n in names]
     # The unit twice: word pieces are looked for in the graph, words in the input.
     inputs = [_part(schema.TensorMetadataT, name=role, processUnits=[unit]) for role in roles]
     graph = _part(

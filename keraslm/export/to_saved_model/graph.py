@@ -10,6 +10,7 @@ that loads it imports TensorFlow and nothing else.
 """
 
 import json
+from typing import Any
 
 import tensorflow as tf
 
@@ -54,11 +55,12 @@ class GraphTokenizer:
             raise unsupported("encode_special_tokens", True)
         if tokenizer.cleans_up:
             raise unsupported("clean_up_tokenization_spaces", True)
+        self._model: Any
         if is_by_words(spec):
             self._normalizer, self._model = [], word_model(spec)
         else:
             self._normalizer = normalizer_steps(spec["normalizer"])
-            self._model = text_model(spec)  # type: ignore[assignment]
+            self._model = text_model(spec)
         # Those that are found in the text as it is, and those found once it is normalized.
         self._added = [AddedTokens(engine, spec, normalized) for normalized in (False, True)]
         self._decoder = Decoder(engine)

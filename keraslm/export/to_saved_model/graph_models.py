@@ -130,7 +130,7 @@ class BytePairModel:
         self._merged = np.array([vocab[a + b] for _, a, b in pairs] or [0], np.int32)
         # Where every merge comes after those that made its parts, as training gives it, what a
         # merge makes waits for a later rank: all places of the lowest rank can merge at once.
-        made = {}
+        made: dict[str, int] = {}
         for (a, b), rank in ranks.items():
             made[a + b] = max(rank, made.get(a + b, rank))
         self._in_order = all(
@@ -148,7 +148,7 @@ class BytePairModel:
         """Ids of a `Text`, and the piece of each: (m,) int32 and (m,) int64."""
         ids, source = self._symbols(text.codes, text.starts)
         if self._whole is not None:
-            token = tf.gather(self._whole_words(text), source)
+            token = tf.gather(self._whole_words(self._whole, text), source)
             again = (token >= 0) & (
                 tf.gather(text.word, source) == shift(tf.gather(text.word, source), 1, -1)
             )
@@ -158,10 +158,10 @@ class BytePairModel:
         _, joint = lookup(self._joints, self._pairs(ids))
         return self._merge(ids, text.starts | shift(~joint, 1, True), text.piece)
 
-    def _whole_words(self, text):
+    def _whole_words(self, trie, text):
         """The token that is the whole word of each character, or -1: (n,) int32."""
         word = tf.cumsum(tf.cast(text.starts, tf.int32)) - 1
-        token, length = self._whole.longest(text.codes, word, tf.where(text.starts, 0, -1))
+        token, length = trie.longest(text.codes, word, tf.where(text.starts, 0, -1))
         size = tf.math.segment_sum(tf.ones_like(word), word)
         token = tf.where(length == tf.gather(size, word), token, -1)
         return tf.gather(tf.boolean_mask(token, text.starts), word)

@@ -22,7 +22,9 @@ class WordSplitter:
 
     def __init__(self, normalizer: unicode.Normalizer | None, pre_tokenizer: str | None):
         self._normalizer = normalizer
-        self._classes = pre_tokenizer and unicode.pre_tokenizer_classes(pre_tokenizer)
+        self._classes = (
+            None if pre_tokenizer is None else unicode.pre_tokenizer_classes(pre_tokenizer)
+        )
 
     def __call__(self, codes, piece):
         """Words of pieces of text.

@@ -265,7 +265,7 @@ def encoder_endpoints(task):
         return {"serving_default": ids, f"{name}_ids": ids}
     encode = _special_encoder(task.tokenizer, task.max_length)
     prompt = getattr(task, "prompt", "")
-    skipped = task.prompt_length(prompt) if prompt else 0
+    skipped = task.prompt_length(prompt) if hasattr(task, "prompt_length") else 0
 
     def on_text(text):
         token_ids, padding_mask = encode(tf.strings.join([prompt, text]) if prompt else text)

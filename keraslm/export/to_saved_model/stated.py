@@ -53,7 +53,7 @@ def stated_in(path: Path, vocab_size: int) -> dict[str, Any]:
         return {}
     names = ["max_new_tokens", "seed", *(kind.setting for kind in ORDER)]
     given = {name: found[DEFAULT + name] for name in names if DEFAULT + name in found}
-    stop = [i for i in found.get(STOP, ()) if i != NONE]
+    stop = tuple(i for i in found.get(STOP, ()) if i != NONE)
     config = GenerationConfig(**given, stop_ids=stop)
     return {
         **generation_facts(config, vocab_size),

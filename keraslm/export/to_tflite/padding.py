@@ -111,7 +111,7 @@ def _same(plain, padded):
 def _ignores_zeros(encoder, name):
     """Whether the rows of id 0 in the tables of an input do not matter."""
     tables = encoder.inputs[name].tables
-    variables = [getattr(table, "embeddings", None) for table in tables]
+    variables: list[Any] = [getattr(table, "embeddings", None) for table in tables]
     if not all(getattr(table, "mask_zero", False) for table in tables) or any(
         variable is None for variable in variables
     ):

@@ -30,7 +30,8 @@ def decoder_differing(
         stop_ids: those of the task.
     """
     note = read_note(path, DecoderNote)
-    found, expected = {}, {}
+    found: dict[str, Any] = {}
+    expected: dict[str, Any] = {}
     if note is not None:
         found["max_length"] = note.max_length
         expected["max_length"] = slots(litert, model)

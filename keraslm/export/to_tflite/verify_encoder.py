@@ -75,7 +75,8 @@ def _outputs(litert, inputs, names):
 
 def _ask_both(encoder, litert, tally):
     """Ask a task and its file about texts; the examples that the file was given."""
-    task, examples = _as_long_as(encoder.task, litert.max_length), []
+    task = _as_long_as(encoder.task, litert.max_length)
+    examples: list[Example] = []
     if hasattr(task, "ask"):
         names = list(encoder(**random_inputs(encoder, 1, 1)))
 
@@ -280,10 +281,12 @@ class _Tally:
             self.cosines.append(cosine(wanted, value))
         counts = {**self.counts, "outputs": [self.close, self.count]}
         compared = next(name for name, (_, number) in counts.items() if number)
+        equal, number = counts[compared]
         return Verification(
             "tflite",
             self.count,
-            *counts[compared],
+            equal,
+            number,
             float(np.max(self.differences)),
             kl=float(np.mean(self.kl)) if self.kl else None,
             compared=compared,

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from typing import Any
 
 from keraslm.export.to_web.page.serve import Handler
 
@@ -72,7 +73,7 @@ def run_in_browser(
     browser = find_browser()
     if browser is None:
         raise RuntimeError(f"There is no browser: none of {', '.join(NAMES)} is on the PATH.")
-    answers = queue.Queue()
+    answers: queue.Queue[Any] = queue.Queue()
     own = {
         OWN: ("text/html", PAGE.encode()),
         f"{OWN}script.js": ("text/javascript", script.encode()),
