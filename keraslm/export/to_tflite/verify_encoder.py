@@ -76,7 +76,7 @@ def _ask_both(encoder, litert, tally):
     """Ask a task and its file about texts; the examples that the file was given."""
     task, examples = _as_long_as(encoder.task, litert.max_length), []
     if hasattr(task, "ask"):
-        names = list(encoder(**random_inputs(encoder, 1, 1)))
+        names = list(encoder(**random_inputs(encoder, 2, 1)))  # Keras warns of a softmax of one
 
         def run(**inputs):
             inputs = {name: np.asarray(x) for name, x in inputs.items()}
