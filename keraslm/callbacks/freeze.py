@@ -2,6 +2,8 @@
 
 import keras
 
+from keraslm._compat import layers_in
+
 
 class Freeze(keras.callbacks.Callback):
     """Freezes layers for some epochs, then lets them train: for pretrained word vectors.
@@ -37,7 +39,7 @@ class Freeze(keras.callbacks.Callback):
                 "The model has no weights yet, so none can be frozen. Start it with keras.Input, "
                 "or call model.build(input_shape) before fit."
             )
-        layers = list(model._flatten_layers(include_self=False))
+        layers = layers_in(model)
         missing = set(self.names) - {layer.name for layer in layers}
         if missing:
             raise ValueError(
@@ -99,7 +101,7 @@ class _FrozenStep:
             return self.model.train_function(*args, **kwargs)
         layers = [layer for some in self.layers.values() for layer in some]
         # Setting a layer's flag sets those of all that is in it: keep each, parents first.
-        inside = [x for layer in layers for x in (*layer._flatten_layers(), *layer.variables)]
+        inside = [x for layer in layers for x in (layer, *layers_in(layer), *layer.variables)]
         before = [(x, x.trainable) for x in inside]
         try:
             for layer in layers:

@@ -6,6 +6,7 @@ import time
 import keras
 import tensorflow as tf
 
+from keraslm._compat import close_writers, summary_writer
 from keraslm.callbacks.counting import StepCallback
 from keraslm.callbacks.projector import token_labels, write_projector
 from keraslm.training.steps import Counts, perplexity, read
@@ -70,7 +71,7 @@ class TensorBoard(StepCallback, keras.callbacks.TensorBoard):
         return int(read(self.model.optimizer.iterations))
 
     def on_train_begin(self, logs=None):
-        self._close()  # what an error left open in the fit of a model that is not ours
+        close_writers(self)  # what an error left open in the fit of a model that is not ours
         super().on_train_begin(logs)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -90,28 +91,31 @@ class TensorBoard(StepCallback, keras.callbacks.TensorBoard):
             values["loss"] = loss
             if _is_cross_entropy(self.model.loss):
                 values["perplexity"] = perplexity(loss)
-        with self._train_writer.as_default():
+        writer = summary_writer(self, training=True)
+        with writer.as_default():
             for name, value in values.items():
                 tf.summary.scalar(f"step/{name}", value, step=self.step)
-        self._train_writer.flush()
+        writer.flush()
         self._step = now
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
         now = _Mark(self.model, self.step - self._epoch_began_at, logs)
-        with self._train_writer.as_default():
+        writer = summary_writer(self, training=True)
+        with writer.as_default():
             if now.tokens is not None:
                 rate = now.tokens_per_second(self._epoch)
                 tf.summary.scalar("epoch_tokens_per_second", rate, step=epoch)
             self._write_quality(now.training.since(self._epoch.training), epoch, logs)
             if self.lm is not None:
                 self._write_samples(epoch)
-        self._train_writer.flush()
+        writer.flush()
         validation = now.validation.since(self._epoch.validation)
         if validation is not None:
-            with self._val_writer.as_default():
+            writer = summary_writer(self, training=False)
+            with writer.as_default():
                 self._write_quality(validation, epoch, logs)
-            self._val_writer.flush()
+            writer.flush()
 
     def _write_quality(self, nll, epoch, logs):
         if nll is None or not _is_cross_entropy(self.model.loss):
@@ -138,16 +142,7 @@ class TensorBoard(StepCallback, keras.callbacks.TensorBoard):
 
     def on_train_interrupted(self):
         """Called by keraslm's models when an error or Ctrl-C ends ``fit``."""
-        self._close()
-
-    def _close(self):
-        """Close the files, and take back the default writer that Keras' callback sets."""
-        while self._prev_summary_state:
-            self._pop_writer()
-        if self._is_tracing:
-            self._stop_trace()
-        self._close_writers()
-        self._writers = {}
+        close_writers(self)
 
     def _write_projector(self):
         table = next((w for w in self.model.weights if w.path.endswith("embeddings")), None)

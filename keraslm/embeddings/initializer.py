@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keraslm._compat import is_deserializing
 from keraslm.layers.common import register
 
 MARKERS = "Ġ▁"  # of byte-level BPE and of SentencePiece, at the start of a word
@@ -139,7 +140,7 @@ class VectorInitializer(keras.initializers.Initializer):
     def __call__(self, shape, dtype=None):
         shape = tuple(shape)
         if self._found is None:
-            if not _is_loading():
+            if not is_deserializing():
                 warnings.warn(
                     "This VectorInitializer was made from a config, which has no vectors: the "
                     "table is drawn with their mean and spread. Load weights, or give vectors "
@@ -197,13 +198,6 @@ class VectorInitializer(keras.initializers.Initializer):
             "name": self.name,
             "source": self.source,
         }
-
-
-def _is_loading():
-    """Whether Keras is reading a model whose weights it will load next."""
-    from keras.src.backend.common import global_state
-
-    return global_state.get_global_attribute("shared_objects/id_to_obj_map") is not None
 
 
 def _special(tokens):

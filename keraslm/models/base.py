@@ -5,6 +5,7 @@ import functools
 import keras
 import numpy as np
 
+from keraslm._compat import forget_initial_epoch
 from keraslm.layers.masks import AttentionMask, SegmentPositions
 from keraslm.models.config import TransformerConfig
 from keraslm.models.loading import check_not_quantized
@@ -71,7 +72,7 @@ class TransformerModel(keras.Model):
     def _finish(self, trunk, config, embeddings_initializer):
         """Keep what ``step`` and ``get_config`` need, after the functional graph is there."""
         self.trunk = trunk
-        self.input_names = tuple(self._inputs_struct)
+        self.input_names = tuple(self.input)
         self.transformer_config = config
         self._embeddings_initializer = embeddings_initializer
 
@@ -155,7 +156,7 @@ class TransformerModel(keras.Model):
             self._forget_interrupted(kwargs.get("callbacks", args[4] if len(args) > 4 else None))
             raise
         finally:
-            self._initial_epoch = None  # BackupAndRestore sets it, for every later fit too
+            forget_initial_epoch(self)  # of BackupAndRestore
 
     def _forget_interrupted(self, callbacks):
         """Leave the model as it was: Keras ends its callbacks only after a fit that went through.

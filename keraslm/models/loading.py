@@ -4,6 +4,8 @@ from pathlib import Path
 
 import keras
 
+from keraslm._compat import layers_in, set_initializer
+
 
 def load(path):
     """Load a model saved with ``model.save("name.keras")``.
@@ -38,7 +40,7 @@ def weights_of(model):
     named = {weight.path.removeprefix(prefix): weight for weight in model.weights}
     if len(named) != len(model.weights):
         raise ValueError("Two weights of the model have one path: give its layers other names.")
-    for layer in model._flatten_layers():
+    for layer in (model, *layers_in(model)):
         if getattr(layer, "lora_enabled", False):
             own = {weight.name: weight for weight in layer.weights}
             merged = next(name for name in ("kernel", "embeddings") if name in own)
@@ -54,7 +56,7 @@ def weights_of(model):
 
 def check_not_quantized(model):
     """Raise a ValueError for what Keras' ``quantize`` did: no file of ours can hold it."""
-    for layer in model._flatten_layers(include_self=False):
+    for layer in layers_in(model):
         mode = layer.dtype_policy.quantization_mode
         if mode and mode != model.dtype_policy.quantization_mode:
             raise ValueError(
@@ -86,10 +88,10 @@ def build_with_values(make, plan):
             reads = plan(model)
         except BaseException:
             for weight in weights.values():  # sizes may be absurd: take no memory for them
-                weight._initializer = _nothing
+                set_initializer(weight, _nothing)
             raise
         for path, read in reads.items():
-            weights[path]._initializer = _Stored(read, errors)
+            set_initializer(weights[path], _Stored(read, errors))
     if errors:
         raise errors[0]
     return model

@@ -1,9 +1,11 @@
 """Copies of a model in another precision."""
 
+from keraslm._compat import layers_in
+
 
 def in_float32(model):
     """The model itself, or a float32 copy: LiteRT has no bfloat16 or float16 matrix product."""
-    layers = [model, *model._flatten_layers(include_self=False)]
+    layers = [model, *layers_in(model)]
     if all(layer.compute_dtype == "float32" for layer in layers if layer.variables):
         return model
     copy = type(model).from_config(_with_float32(model.get_config()))

@@ -32,6 +32,7 @@ class LiteRTEncoder:
         input_names: the same names, sorted.
         lengths: the lengths that the file takes, or ``()``: any.
         max_length: the largest of them, or ``None``.
+        note: the `EncoderNote` of the file, or what its names suggest.
 
     Raises:
         FileNotFoundError: no such file.
@@ -61,8 +62,8 @@ class LiteRTEncoder:
         self.max_length = max(self.lengths, default=None)
         found = self._shapes(self.max_length)
         self.input_names = sorted(found)
-        self._note = read_note(path, EncoderNote) or EncoderNote.of_names(self.input_names)
-        self.inputs = {name: found[name] for name in self._note.inputs}
+        self.note = read_note(path, EncoderNote) or EncoderNote.of_names(self.input_names)
+        self.inputs = {name: found[name] for name in self.note.inputs}
 
     def _shapes(self, length: int | None) -> dict[str, FileInput]:
         """The inputs of the signature of a length."""
@@ -133,7 +134,7 @@ class LiteRTEncoder:
             if name in given:
                 raise ValueError(f"{name} is given twice, by its place and by its name.")
             given[name] = value
-        missing = [n for n in names if n not in given and n not in (MASK, *self._note.optional)]
+        missing = [n for n in names if n not in given and n not in (MASK, *self.note.optional)]
         if missing:
             raise ValueError(
                 f"The input {missing[0]!r} is missing. The file takes {', '.join(names)}, in this "
@@ -154,7 +155,7 @@ class LiteRTEncoder:
                 raise ValueError(
                     f"{name} has {len(rows[name])} examples and {first} has {len(rows[first])}."
                 )
-        for name in (MASK, *self._note.optional):  # one number for each token
+        for name in (MASK, *self.note.optional):  # one number for each token
             for row, tokens in zip(rows.get(name, ()), rows[first], strict=False):
                 if row.shape[:1] != tokens.shape[:1]:
                     raise ValueError(
@@ -190,7 +191,7 @@ class LiteRTEncoder:
             for row in examples:
                 fits = all(n in (-1, m) for n, m in zip(target[1:], row.shape[1:], strict=True))
                 if target:
-                    padded = name in self._note.padded
+                    padded = name in self.note.padded
                     room = longest if target[0] == -1 else target[0]
                     fits &= len(row) <= room if padded else len(row) == room
                     fits &= len(row) > 0

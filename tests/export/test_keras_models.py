@@ -1,7 +1,5 @@
 """Ordinary Keras models as ``.tflite``: inputs, lengths, padding, refusals, all against Keras."""
 
-import warnings
-
 import keras
 import numpy as np
 import pytest
@@ -12,6 +10,9 @@ from keraslm.models import BERT
 
 K = keras.layers
 V, T = 50, 12
+
+# Of the model with Flatten, whenever it is called: that no mask comes behind it makes it a case.
+pytestmark = pytest.mark.filterwarnings("ignore:.*destroy the mask information:UserWarning")
 
 
 def ids(shape=(T,), name=None):
@@ -147,9 +148,7 @@ def made(build):
 
 
 def exported(model, folder, **options):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Flatten and Conv1D destroy masks
-        return export.LiteRTEncoder(export.tflite(model, folder, **options))
+    return export.LiteRTEncoder(export.tflite(model, folder, **options))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import activations, ops
 
+from keraslm._compat import operation_of
 from keraslm.export.to_mediapipe.text import TEXTS, reader_of
 from keraslm.litert.conversion import to_litert
 from keraslm.litert.flatbuffer import LiteRTFile
@@ -112,7 +113,7 @@ class ModelAnswer(Answer):
 
     def __init__(self, model, reader, labels, samples):
         super().__init__(model, reader, labels)
-        structure = getattr(model, "_inputs_struct", None)
+        structure = model.input if hasattr(model, "operations") else None
         self.names = tuple(structure) if isinstance(structure, dict) else None
         if len(getattr(model, "inputs", None) or [0]) > 1 and "token_ids" not in (self.names or ()):
             raise ValueError("model must take one array of ids, or a dict with token_ids.")
@@ -168,7 +169,7 @@ def _last_activation(model):
     """Activation of the last layer, if there is one to be seen."""
     if not getattr(model, "outputs", None):
         return None
-    layer = model.outputs[0]._keras_history.operation
+    layer = operation_of(model.outputs[0])
     if isinstance(layer, keras.Model):
         return _last_activation(layer)
     if isinstance(layer, keras.layers.Softmax):

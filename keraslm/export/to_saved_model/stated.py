@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keraslm._compat import saved_model_message
 from keraslm.export.facts import generation_facts, generator_facts
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.processors import ORDER
@@ -23,10 +24,9 @@ def constants(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: two of one name differ, or the file cannot be read.
     """
-    from tensorflow.core.protobuf import saved_model_pb2
-    from tensorflow.python.framework import tensor_util
+    import tensorflow as tf
 
-    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    saved = saved_model_message(path)
     found: dict[str, Any] = {}
     for function in saved.meta_graphs[0].graph_def.library.function:
         for node in function.node_def:
@@ -34,7 +34,7 @@ def constants(path: Path) -> dict[str, Any]:
             is_ours = name.startswith(DEFAULT) or name in (STOP, LABELS)
             if node.op != "Const" or not is_ours:
                 continue
-            value = _plain(tensor_util.MakeNdarray(node.attr["value"].tensor))
+            value = _plain(tf.make_ndarray(node.attr["value"].tensor))
             if found.setdefault(name, value) != value:
                 raise ValueError(f"{path} has two values of {name}: {found[name]} and {value}.")
     return found

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from keraslm._compat import layers_in, operation_of
 from keraslm.export.to_tflite.refusals import check_convertible
 from keraslm.export.to_tflite.token_tables import embedding_tables, symbolic_twin, vocabulary
 from keraslm.models.precision import in_float32
@@ -141,14 +142,15 @@ def _copy(task, model):
 
 
 def _of_symbolic(model):
-    structure = getattr(model, "_inputs_struct", None)
-    if structure is None:  # Sequential
+    if hasattr(model, "operations"):
+        structure = model.input
+    else:  # Sequential
         structure = model.inputs[0] if len(model.inputs) == 1 else list(model.inputs)
     leaves = list(_leaves(structure))
     names = _names([(path, leaf.name) for path, leaf in leaves])
     inputs = {}
     for name, (_, leaf) in zip(names, leaves, strict=True):
-        optional = bool(getattr(leaf._keras_history[0], "optional", False))
+        optional = bool(getattr(operation_of(leaf), "optional", False))
         if optional and name in NOT_EXPORTED:
             continue
         tables = tuple(embedding_tables(model, leaf))
@@ -164,14 +166,14 @@ def _of_symbolic(model):
 
 def _of_called(model, resizable):
     """Of a subclassed model: the shapes of its first argument, the dtypes of what reads them."""
-    shapes = getattr(model, "_build_shapes_dict", None) or {}
-    if isinstance(model, keras.Sequential) or len(shapes) != 1 or _takes_several(model):
+    # Of its own shapes, whatever a subclass keeps in its file; several arguments: shapes_dict.
+    structure = (keras.Layer.get_build_config(model) or {}).get("input_shape")
+    if isinstance(model, keras.Sequential) or structure is None or _takes_several(model):
         raise ValueError(
             f"{type(model).__name__} has no symbolic inputs to export. Build it with "
             "keras.Model(inputs, outputs), or call it once on data, as one argument: an array, a "
             "list or a dict of arrays."
         )
-    (structure,) = shapes.values()
     leaves = list(_leaves(structure, is_leaf=_is_shape))
     twin, symbols = symbolic_twin(model, structure, _is_shape)
     inputs = {}
@@ -207,7 +209,7 @@ def _longest(model):
 
 def _shortest(model):
     """The length of the shortest table of positions in a model, `LENGTH` if there is none."""
-    layers = [model, *model._flatten_layers(include_self=False)]
+    layers = [model, *layers_in(model)]
     named = [getattr(layer, n, None) for layer in layers for n in ("max_length", "sequence_length")]
     return min((n for n in named if type(n) is int and n > 0), default=LENGTH)
 

@@ -4,12 +4,14 @@ from typing import Any
 
 import keras
 
+from keraslm._compat import calls_of, layers_in
+
 READS_STRINGS = (keras.layers.TextVectorization, keras.layers.StringLookup)
 
 
 def check_convertible(model: Any) -> None:
     """Raise a ValueError for a model that reads strings, or that Keras itself computes wrongly."""
-    layers = list(model._flatten_layers(include_self=False))
+    layers = layers_in(model)
     reader = next((x for x in layers if isinstance(x, READS_STRINGS)), None)
     if reader is not None or _has_string_input(model):
         where = f" through {reader.name} ({type(reader).__name__})" if reader else ""
@@ -39,8 +41,9 @@ def _is_wrong_in_keras(layer, model, layers):
         return False
     if not (getattr(layer.forward_layer, "unroll", False) and layer.return_sequences):
         return False
-    if layer._inbound_nodes and getattr(model, "inputs", None):  # the graph says
-        return any(node.arguments.kwargs.get("mask") is not None for node in layer._inbound_nodes)
+    calls = calls_of(layer)
+    if calls and getattr(model, "inputs", None):  # the graph says
+        return any(call.keywords.get("mask") is not None for call in calls)
     return any(
         getattr(other, "mask_zero", False) or isinstance(other, keras.layers.Masking)
         for other in layers

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keraslm._compat import calls_of, layers_in
 from keraslm.layers import TokenEmbedding
 
 
@@ -32,18 +33,18 @@ def embedding_tables(model: Any, source: Any) -> list[Any]:
     Returns:
         layers; of a model that shows no graph, the tables in it.
     """
-    graph = getattr(model, "_functional", None) or model  # of a Sequential
+    operations = _operations(model)
     if isinstance(source, str):
-        named = getattr(graph, "_inputs_struct", None)
+        named = model.input if hasattr(model, "operations") else None
         source = named.get(source) if isinstance(named, dict) else None
-    if source is None or not hasattr(graph, "operations"):
+    if source is None or operations is None:
         return _tables_in(model)
     found: list[Any] = []
     level, seen = [source], set()
     while level and not found:  # the nearest: behind a layer without weights they are not ids
         seen |= {id(tensor) for tensor in level}
         following: list[Any] = []
-        for operation, place, outputs in (r for tensor in level for r in _readers(graph, tensor)):
+        for operation, place, outputs in (r for x in level for r in _readers(operations, x)):
             if is_table(operation):
                 found.append(operation)
             elif getattr(operation, "inputs", None) and isinstance(operation, keras.Model):
@@ -57,18 +58,25 @@ def embedding_tables(model: Any, source: Any) -> list[Any]:
     return list(dict.fromkeys(found))
 
 
-def _readers(graph, tensor):
-    for operation in graph.operations:
-        for node in operation._inbound_nodes:
-            for place, source in enumerate(node.input_tensors):
+def _operations(model):
+    """The operations of a model that shows its graph, else ``None``."""
+    if isinstance(model, keras.Sequential):  # its layers are all there is, once it has inputs
+        return model.layers if getattr(model, "inputs", None) else None
+    return getattr(model, "operations", None)
+
+
+def _readers(operations, tensor):
+    for operation in operations:
+        for call in calls_of(operation):
+            for place, source in enumerate(call.inputs):
                 if source is tensor:
-                    yield operation, place, node.output_tensors
+                    yield operation, place, call.outputs
                     break
 
 
 def _tables_in(layer):
     """The tables of a layer that shows no graph; of tokens and positions, the tokens'."""
-    tables = [x for x in layer._flatten_layers(include_self=False) if is_table(x)]
+    tables = [x for x in layers_in(layer) if is_table(x)]
     return [max(tables, key=size_of)] if tables else []
 
 

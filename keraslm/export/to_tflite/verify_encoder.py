@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keraslm._compat import operation_of
 from keraslm.export.proof import TEXTS, compare
 from keraslm.export.to_tflite.encoders import Encoder, named_outputs, own_length
 from keraslm.export.to_tflite.padding import arrays, random_inputs
@@ -114,7 +115,7 @@ def _without_padding(inputs, i):
 def _examples(encoder, litert):
     longest = litert.max_length or min(64, encoder.max_length or 64, encoder.default_length)
     is_free = own_length(encoder) is None
-    padded = set(litert._note.padded)
+    padded = set(litert.note.padded)
     if not padded and is_free and litert.lengths:
         lengths = list(litert.lengths)
     elif is_free:
@@ -298,8 +299,9 @@ def meanings(model: Any) -> dict[str, str]:
 
     The model says so by its head, by the activation of its last layer, or by its loss.
     """
-    structure = getattr(model, "_outputs_struct", None)
-    if structure is None:
+    if hasattr(model, "operations"):
+        structure = model.output
+    else:
         outputs = getattr(model, "outputs", None) or []
         structure = outputs[0] if len(outputs) == 1 else outputs
     loss = str(getattr(model, "loss", None) or "")
@@ -316,7 +318,7 @@ def meanings(model: Any) -> dict[str, str]:
 
 def _last_activation(tensor):
     """Name of the activation that made a symbolic output, or ``None``."""
-    layer = tensor._keras_history.operation
+    layer = operation_of(tensor)
     if isinstance(layer, keras.Model) and getattr(layer, "outputs", None):
         return _last_activation(layer.outputs[0])
     if isinstance(layer, (keras.layers.Softmax, keras.layers.Activation)):
