@@ -585,6 +585,71 @@ def test_what_mypy_shall_ignore_has_a_code_and_a_reason(path):
     assert [x for x in ignored if not re.search(r"# type: ignore\[[\w-]+\]  # \w.*$", x)] == []
 
 
+# What Keras calls, or defines with a signature of its own, in classes that derive from Keras'.
+OF_KERAS = {
+    "build", "call", "compile_from_config", "compute_loss", "compute_output_shape",
+    "compute_output_spec", "evaluate", "fit", "from_config", "get_config", "input_spec",
+    "on_epoch_begin", "on_epoch_end", "on_train_batch_end", "on_train_begin", "on_train_end",
+    "predict", "result", "save", "train_step", "update_state",
+}  # fmt: skip
+
+
+def function_of(member):
+    """The function behind a method or property, if it was written by hand in our files."""
+    member = getattr(member, "__func__", member)  # class and static methods
+    for name in ("fget", "func"):  # properties, cached ones
+        member = getattr(member, name, None) or member
+    is_ours = inspect.isfunction(member) and member.__code__.co_filename.startswith(str(PACKAGE))
+    return member if is_ours else None
+
+
+def public_functions(value):
+    """``(name, function)`` of a function, or of the public methods of a class and our bases."""
+    if not isinstance(value, type):
+        if function_of(value):
+            yield value.__name__, function_of(value)
+        return
+    bases = [base for base in value.__mro__ if ours(base.__module__)]
+    theirs = [base for base in value.__mro__ if base not in bases and base is not object]
+    for base in bases:
+        for name, member in vars(base).items():
+            of_keras = name in OF_KERAS and any(hasattr(other, name) for other in theirs)
+            is_public = name == "__init__" or not name.startswith("_")
+            if is_public and not of_keras and function_of(member):
+                yield f"{base.__name__}.{name}", function_of(member)
+
+
+def untyped(function):
+    """Parameters of a function without an annotation, and ``return``."""
+    signature = inspect.signature(function)
+    missing = [
+        name
+        for name, parameter in signature.parameters.items()
+        if parameter.annotation is parameter.empty and name not in ("self", "cls")
+    ]
+    return missing + ["return"] * (signature.return_annotation is signature.empty)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_functions_and_methods_are_fully_typed(name):
+    module, _, public = name.rpartition(".")
+    functions = public_functions(getattr(importlib.import_module(module), public))
+    missing = {name: untyped(function) for name, function in functions}
+    assert {name: found for name, found in missing.items() if found} == {}
+
+
+def test_the_check_of_types_can_fail():
+    def function(a: int, b, *c, d: int = 1, e=None, **f: str):
+        pass
+
+    assert untyped(function) == ["b", "c", "e", "return"]
+    found = dict(public_functions(keraslm.models.GPT))
+    assert {"GPT.__init__", "GPT.step", "TransformerModel.max_length"} <= set(found)
+    assert "TransformerModel.sized" in found  # a class method, of a base
+    assert "TransformerModel.fit" not in found
+    assert not any(name.startswith(("Model.", "Layer.")) for name in found)
+
+
 # === Licences ===
 
 

@@ -1,5 +1,7 @@
 """Counting the steps of a training."""
 
+from typing import Any
+
 import keras
 
 
@@ -21,7 +23,7 @@ class StepCallback(keras.callbacks.Callback):
         """What to count from."""
         return 0
 
-    def on_steps(self, logs):
+    def on_steps(self, logs: dict[str, Any] | None) -> None:
         """Called after every ``every`` steps, with the logs of the last one."""
 
     def on_train_begin(self, logs=None):

@@ -1,5 +1,7 @@
 """Layers that stay as they are for the first epochs."""
 
+from collections.abc import Iterable
+
 import keras
 
 from keraslm._compat import layers_in
@@ -25,7 +27,7 @@ class Freeze(keras.callbacks.Callback):
         >>> history = lm.fit(texts, length=32, epochs=2, callbacks=[freeze], verbose=0)
     """
 
-    def __init__(self, layers, epochs=1):
+    def __init__(self, layers: str | Iterable[str], epochs: int = 1) -> None:
         super().__init__()
         self.names = [layers] if isinstance(layers, str) else list(layers)
         if epochs < 1:
@@ -57,7 +59,7 @@ class Freeze(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         self._thaw()
 
-    def on_train_interrupted(self):
+    def on_train_interrupted(self) -> None:
         """Called by keraslm's models when an error or Ctrl-C ends ``fit``."""
         self._thaw()
 

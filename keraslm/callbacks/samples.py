@@ -1,5 +1,8 @@
 """Text written by the model while it trains."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 from keraslm.callbacks.counting import StepCallback
 
 
@@ -18,7 +21,14 @@ class Samples(StepCallback):
         >>> history = lm.fit(texts, length=32, callbacks=[samples], verbose=0)
     """
 
-    def __init__(self, lm, prompts=("",), every=None, show=None, **settings):
+    def __init__(
+        self,
+        lm: Any,
+        prompts: str | Iterable[str] = ("",),
+        every: int | None = None,
+        show: Callable[[str], object] | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__()
         self.lm = lm
         self.prompts = [prompts] if isinstance(prompts, str) else list(prompts)
@@ -26,11 +36,11 @@ class Samples(StepCallback):
         self.show = show or (lambda text: print(f"\n{text}"))
         self.settings = {"max_new_tokens": 40, "top_k": 40, "seed": 0, **settings}
 
-    def texts(self):
+    def texts(self) -> list[str]:
         """The continuations as the model writes them now."""
         return self.lm.generate(self.prompts, **self.settings)
 
-    def on_steps(self, logs):
+    def on_steps(self, logs: dict[str, Any] | None) -> None:
         self._show(f"step {self.step}")
 
     def on_epoch_end(self, epoch, logs=None):

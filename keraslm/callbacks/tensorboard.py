@@ -2,11 +2,14 @@
 
 import math
 import time
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keraslm._compat import close_writers, summary_writer
+from keraslm._types import StrPath
 from keraslm.callbacks.counting import StepCallback
 from keraslm.callbacks.projector import token_labels, write_projector
 from keraslm.training.steps import Counts, perplexity, read
@@ -43,15 +46,15 @@ class TensorBoard(StepCallback, keras.callbacks.TensorBoard):
 
     def __init__(
         self,
-        log_dir="logs",
+        log_dir: StrPath = "logs",
         *,
-        lm=None,
-        prompts=("",),
-        bytes_per_token=None,
-        every=50,
-        projector=True,
-        **kwargs,
-    ):
+        lm: Any = None,
+        prompts: str | Iterable[str] = ("",),
+        bytes_per_token: float | None = None,
+        every: int = 50,
+        projector: bool = True,
+        **kwargs: Any,
+    ) -> None:
         if kwargs.get("embeddings_freq"):
             raise ValueError(
                 "embeddings_freq does not work in Keras 3. Use projector=True, which writes the "
@@ -67,7 +70,7 @@ class TensorBoard(StepCallback, keras.callbacks.TensorBoard):
 
     # === Training ===
 
-    def first_step(self):
+    def first_step(self) -> int:
         return int(read(self.model.optimizer.iterations))
 
     def on_train_begin(self, logs=None):
@@ -78,7 +81,7 @@ class TensorBoard(StepCallback, keras.callbacks.TensorBoard):
         super().on_epoch_begin(epoch, logs)
         self._epoch = self._step = _Mark(self.model, 0)
 
-    def on_steps(self, logs):
+    def on_steps(self, logs: dict[str, Any] | None) -> None:
         now = _Mark(self.model, self.step - self._epoch_began_at, logs)
         values = {"learning_rate": float(read(self.model.optimizer.learning_rate))}
         norm = now.statistics and now.statistics.gradient_norm
@@ -140,7 +143,7 @@ class TensorBoard(StepCallback, keras.callbacks.TensorBoard):
             self._write_projector()
         super().on_train_end(logs)
 
-    def on_train_interrupted(self):
+    def on_train_interrupted(self) -> None:
         """Called by keraslm's models when an error or Ctrl-C ends ``fit``."""
         close_writers(self)
 

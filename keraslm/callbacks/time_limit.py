@@ -21,13 +21,13 @@ class TimeLimit(keras.callbacks.Callback):
         False
     """
 
-    def __init__(self, minutes):
+    def __init__(self, minutes: float) -> None:
         super().__init__()
         if minutes <= 0:
             raise ValueError(f"minutes must be above 0; received {minutes!r}.")
         self.minutes = minutes
         self.reached = False
-        self._started = None
+        self._started: float | None = None
 
     def on_train_begin(self, logs=None):
         self.reached, self._started = False, None

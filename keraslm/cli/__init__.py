@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from keraslm._version import __version__
@@ -20,7 +21,7 @@ them on a Wikipedia extract. Without SOURCE, a step reads that extract.
 """
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0, 1 for a failure, 2 for bad input.
 
     Example:
@@ -58,7 +59,7 @@ def _sentence(error):
     return str(error)
 
 
-def import_tensorflow_quietly():
+def import_tensorflow_quietly() -> None:
     """Import TensorFlow without the lines it prints before its logging can be set.
 
     Example:

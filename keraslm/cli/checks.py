@@ -3,8 +3,10 @@
 import os
 from pathlib import Path
 
+from keraslm._types import StrPath
 
-def check_writable(folder):
+
+def check_writable(folder: StrPath) -> None:
     """Fail before the work, not after it, if the result could not be written.
 
     Example:

@@ -1,7 +1,11 @@
 """Batches: in what order a data set's rows are visited, pass after pass."""
 
+from keraslm._types import Dataset
 
-def batch_indices(rows: int, batch_size: int, *, shuffle: bool, seed: int, repeat: bool, epoch=0):
+
+def batch_indices(
+    rows: int, batch_size: int, *, shuffle: bool, seed: int, repeat: bool, epoch: int = 0
+) -> Dataset:
     """Row numbers, batch after batch.
 
     Shuffled, the order of a pass is a pure function of ``(seed, epoch)``: each new pass over the

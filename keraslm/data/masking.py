@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
+from keraslm._types import Dataset
 from keraslm.data.batches import batch_indices
 
 
@@ -39,13 +41,13 @@ class MaskedLM:
 
     def __init__(
         self,
-        tokenizer,
+        tokenizer: Any,
         *,
         rate: float = 0.15,
         whole_word: bool = False,
         max_predictions: int | None = None,
         seed: int = 0,
-    ):
+    ) -> None:
         if not 0 < rate < 1:
             raise ValueError(f"rate must be between 0 and 1; received {rate}.")
         if max_predictions is not None and max_predictions < 1:
@@ -154,7 +156,7 @@ class MaskedLM:
 
 def masked_lm_dataset(
     texts: Iterable[str],
-    tokenizer,
+    tokenizer: Any,
     *,
     length: int,
     batch_size: int,
@@ -165,7 +167,7 @@ def masked_lm_dataset(
     seed: int = 0,
     repeat: bool = False,
     epoch: int = 0,
-):
+) -> Dataset:
     """Masked-language-model batches of texts.
 
     Each text is cut into pieces of at most ``length - 2`` tokens, each between ``[CLS]`` and

@@ -4,10 +4,12 @@ import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from keraslm._text import checked_text
+from keraslm._types import Dataset
 from keraslm.data.batches import batch_indices
 
 # Documents are encoded in groups of at most this many characters, to bound memory.
@@ -48,7 +50,7 @@ class TokenStream:
 
 
 def encode_documents(
-    texts: Iterable[str], tokenizer, *, batch: int = 1000, allow_control_tokens: bool = False
+    texts: Iterable[str], tokenizer: Any, *, batch: int = 1000, allow_control_tokens: bool = False
 ) -> TokenStream:
     """Encode documents into one stream.
 
@@ -129,7 +131,7 @@ def _pieces(text, size=1 << 18):
 
 def pack(
     source: TokenStream | Iterable[str],
-    tokenizer=None,
+    tokenizer: Any = None,
     *,
     length: int,
     isolate_documents: bool = False,
@@ -212,7 +214,7 @@ class PackedTokens:
         """See `TokenStream.bytes_per_token`."""
         return self.stream.bytes_per_token
 
-    def arrays(self):
+    def arrays(self) -> tuple[Any, ...]:
         """All rows as numpy arrays, for ``model.fit(x, y)``.
 
         Returns:
@@ -226,7 +228,15 @@ class PackedTokens:
         weight = 1 - self._windows(self._begins)[:, 1:].astype(np.float32)
         return {"token_ids": token_ids, "segment_ids": self.segment_ids}, targets, weight
 
-    def dataset(self, batch_size: int, *, shuffle=True, seed: int = 0, repeat=False, epoch=0):
+    def dataset(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        repeat: bool = False,
+        epoch: int = 0,
+    ) -> Dataset:
         """Batches for ``model.fit``.
 
         Shuffled batches are always full, every pass has another order, a function of ``seed`` and

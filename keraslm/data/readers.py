@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from keraslm._types import StrPath
 from keraslm.data.cleaning import clean_wikitext
 
 COMPRESSED: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -25,7 +26,7 @@ BAD_ARCHIVE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
 
 def read_texts(
-    source: str | os.PathLike | Iterable[str],
+    source: StrPath | Iterable[str],
     *,
     field: str = "text",
     encoding: str = "utf-8",
@@ -79,7 +80,7 @@ def read_texts(
 
 
 def read_blocks(
-    source: str | os.PathLike | Iterable[str],
+    source: StrPath | Iterable[str],
     *,
     field: str = "text",
     encoding: str = "utf-8",

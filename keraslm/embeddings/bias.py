@@ -1,10 +1,13 @@
 """Bias in word vectors: the Word Embedding Association Test."""
 
 import json
+from collections.abc import Iterable
 from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from keraslm._types import KeyedVectors
 
 
 class Association(NamedTuple):
@@ -36,7 +39,13 @@ class Association(NamedTuple):
         )
 
 
-def weat(vectors, tests=None, *, permutations=10_000, seed=0) -> list[Association]:
+def weat(
+    vectors: KeyedVectors,
+    tests: Iterable[Any] | None = None,
+    *,
+    permutations: int = 10_000,
+    seed: int = 0,
+) -> list[Association]:
     """The Word Embedding Association Test (Caliskan, Bryson, Narayanan 2017).
 
     Vectors take over what the text they were trained on associates, prejudice included; a model

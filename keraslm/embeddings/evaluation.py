@@ -1,9 +1,12 @@
 """How good word vectors are: analogies and similarity of words, as people judged them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from keraslm._types import KeyedVectors, StrPath
 
 BATCH = 512
 
@@ -51,7 +54,9 @@ class Similarity(NamedTuple):
     unknown: int
 
 
-def analogies(vectors, questions=None, *, most_frequent=30_000) -> Analogies:
+def analogies(
+    vectors: KeyedVectors, questions: StrPath | None = None, *, most_frequent: int = 30_000
+) -> Analogies:
     """Answer analogy questions by the nearest vector to ``b - a + c`` (Mikolov et al. 2013).
 
     Args:
@@ -100,7 +105,7 @@ def analogies(vectors, questions=None, *, most_frequent=30_000) -> Analogies:
     return Analogies(results, unknown)
 
 
-def similarity(vectors, pairs="wordsim353.tsv") -> Similarity:
+def similarity(vectors: KeyedVectors, pairs: StrPath = "wordsim353.tsv") -> Similarity:
     """Compare the cosines of pairs of words with what people say.
 
     Args:
@@ -138,7 +143,11 @@ def similarity(vectors, pairs="wordsim353.tsv") -> Similarity:
     return Similarity(spearman, len(cosines), unknown)
 
 
-def evaluate(vectors, questions=None, pairs=("wordsim353.tsv", "simlex999.txt")) -> dict:
+def evaluate(
+    vectors: KeyedVectors,
+    questions: StrPath | None = None,
+    pairs: Sequence[StrPath] = ("wordsim353.tsv", "simlex999.txt"),
+) -> dict:
     """All judgements as JSON-ready values.
 
     Returns:

@@ -9,13 +9,21 @@ from pathlib import Path
 import numpy as np
 
 from keraslm._files import replaced_file
+from keraslm._types import KeyedVectors, StrPath
 from keraslm.embeddings.storage import check_vectors, keyed, load_folder, save_vectors
 
 FORMATS = ("folder", "word2vec", "word2vec-binary", "glove", "fasttext")
 LINES = 2000  # parsed at once
 
 
-def load_vectors(path, format=None, *, limit=None, mmap=False, cache=False):
+def load_vectors(
+    path: StrPath,
+    format: str | None = None,
+    *,
+    limit: int | None = None,
+    mmap: bool = False,
+    cache: bool | StrPath = False,
+) -> KeyedVectors:
     """Read word vectors, as gensim ``KeyedVectors``.
 
     Args:
@@ -55,7 +63,7 @@ def load_vectors(path, format=None, *, limit=None, mmap=False, cache=False):
     raise ValueError(f"format must be one of {', '.join(FORMATS)}; received {format!r}.")
 
 
-def write_vectors(vectors, path, format=None):
+def write_vectors(vectors: KeyedVectors, path: StrPath, format: str | None = None) -> Path:
     """Write vectors for other programs.
 
     Args:

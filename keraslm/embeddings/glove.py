@@ -5,13 +5,14 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from keraslm._files import replaced_file
+from keraslm._types import KeyedVectors, StrPath
 from keraslm.embeddings.sentences import Sentences, encode
 
 BLOCK = 8_000_000  # counts that a thread holds before it hands them over
@@ -39,10 +40,10 @@ class Counts(NamedTuple):
 
 
 def train_glove(
-    corpus,
+    corpus: StrPath | Iterable[Any],
     vector_size: int = 100,
     *,
-    unit="words",
+    unit: Any = "words",
     lower: bool | None = None,
     epochs: int = 15,
     window: int = 10,
@@ -56,10 +57,10 @@ def train_glove(
     learning_rate: float = 0.05,
     workers: int | None = None,
     seed: int = 0,
-    folder: str | os.PathLike | None = None,
-    checkpoint: str | os.PathLike | None = None,
-    report=None,
-):
+    folder: StrPath | None = None,
+    checkpoint: StrPath | None = None,
+    report: Callable[[str], object] | None = None,
+) -> KeyedVectors:
     """Train GloVe (Pennington et al. 2014) and return gensim ``KeyedVectors``.
 
     As in Stanford's tools, a vector is the sum of the word's vector and its context vector. Needs

@@ -2,13 +2,15 @@
 
 import hashlib
 import warnings
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
 from keraslm._compat import is_deserializing
+from keraslm._types import KeyedVectors
 from keraslm.layers.common import register
 
 MARKERS = "Ġ▁"  # of byte-level BPE and of SentencePiece, at the start of a word
@@ -89,9 +91,19 @@ class VectorInitializer(keras.initializers.Initializer):
     """
 
     def __init__(
-        self, vectors=None, vocabulary=None, *, scale=0.02, padding=None, subwords=True,
-        frequencies=None, projection=True, seed=0, name=None, source=None,
-    ):  # fmt: skip
+        self,
+        vectors: KeyedVectors | dict[str, Any] | None = None,
+        vocabulary: Any = None,
+        *,
+        scale: float | str = 0.02,
+        padding: int | None = None,
+        subwords: bool = True,
+        frequencies: Mapping[str, int] | None = None,
+        projection: bool = True,
+        seed: int = 0,
+        name: str | None = None,
+        source: Mapping[str, Any] | None = None,
+    ) -> None:
         if scale not in ("raw", "unit") and not (
             isinstance(scale, (int, float)) and not isinstance(scale, bool) and scale > 0
         ):
@@ -102,7 +114,7 @@ class VectorInitializer(keras.initializers.Initializer):
         self.name = name
         self.source = dict(source or {})  # hash, mean and spread, for a clone
         self.coverage = None
-        self._found = None
+        self._found: np.ndarray | None = None
         if vectors is not None:
             self._align(vectors, vocabulary, padding, subwords, frequencies)
 
@@ -158,7 +170,7 @@ class VectorInitializer(keras.initializers.Initializer):
             )
         return ops.convert_to_tensor(self.table(shape[1]), dtype or "float32")
 
-    def table(self, width=None):
+    def table(self, width: int | None = None) -> np.ndarray:
         """The table, float32 ``(vocab_size, width)``; default the width of the vectors."""
         rows = self._found
         if rows is None:
@@ -187,7 +199,7 @@ class VectorInitializer(keras.initializers.Initializer):
     def _scaled(self, rows):
         if self.scale == "raw":
             return rows
-        if self.scale == "unit":
+        if isinstance(self.scale, str):  # "unit"
             return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         rows = rows - rows.mean(axis=0)  # what all have in common tells none from another
         return rows * (self.scale / (float(rows.std()) or 1.0))

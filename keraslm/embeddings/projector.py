@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from keraslm._files import replaced_file
+from keraslm._types import KeyedVectors, StrPath
 
 CONFIG = """embeddings {
   tensor_name: "vectors"
@@ -14,7 +15,7 @@ CONFIG = """embeddings {
 """
 
 
-def write_projector(vectors, log_dir, limit=10_000):
+def write_projector(vectors: KeyedVectors, log_dir: StrPath, limit: int = 10_000) -> Path:
     """Write the most frequent words for the projector of TensorBoard (``tensorboard --logdir …``).
 
     Args:

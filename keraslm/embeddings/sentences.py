@@ -4,9 +4,11 @@ import collections
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
+from keraslm._types import StrPath
 from keraslm.data.readers import gathered, read_blocks
 
 END = "\0"  # stands after each sentence in a block of tokens; no text file holds it
@@ -98,7 +100,9 @@ class Sentences:
         [['to', 'be', 'or', 'not', 'to', 'be']]
     """
 
-    def __init__(self, corpus, unit="words", lower=None):
+    def __init__(
+        self, corpus: StrPath | Iterable[Any], unit: Any = "words", lower: bool | None = None
+    ) -> None:
         if not isinstance(corpus, (str, os.PathLike)):
             if not isinstance(corpus, Iterable) or isinstance(corpus, (bytes, dict)):
                 raise ValueError(
@@ -107,7 +111,7 @@ class Sentences:
                 )
             if isinstance(corpus, Iterator):  # it can be read once only
                 corpus = list(corpus)
-        self.corpus = corpus
+        self.corpus: Any = corpus
         self.tokens = tokenizing(unit, lower)
         self.is_split = unit == "whitespace" and not lower
 
@@ -131,7 +135,7 @@ class Sentences:
                 raise ValueError("The corpus mixes token lists with texts. Give one or the other.")
             yield [*sentence, END]
 
-    def numbered(self, number) -> Iterator[np.ndarray]:
+    def numbered(self, number: Callable[[str], int]) -> Iterator[np.ndarray]:
         """What `blocks` gives as int32 arrays, by a function from a token to its number."""
         texts = self._texts() if self.is_split else None
         kernel = None if texts is None else _kernel()

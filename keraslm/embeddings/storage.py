@@ -1,16 +1,26 @@
 """Vectors on disk: ``vectors.npy``, ``vocabulary.txt`` and a JSON recipe; never pickle."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keraslm._files import replaced_folder
+from keraslm._types import KeyedVectors, StrPath
 
 NGRAMS = ("min_n", "max_n", "bucket")
 
 
-def save_vectors(vectors, folder, recipe=None, *, card=None, dtype="float32"):
+def save_vectors(
+    vectors: KeyedVectors,
+    folder: StrPath,
+    recipe: Mapping[str, Any] | None = None,
+    *,
+    card: str | None = None,
+    dtype: str = "float32",
+) -> Path:
     """Write gensim ``KeyedVectors`` to a folder, whole or not at all.
 
     The n-gram vectors of FastText and the frequencies of the words are kept too.

@@ -4,7 +4,10 @@ import collections
 import os
 import tempfile
 import time
+from collections.abc import Callable, Iterable
+from typing import Any
 
+from keraslm._types import KeyedVectors, StrPath
 from keraslm.embeddings.sentences import END, Sentences
 
 # gensim drops what goes beyond 10,000 tokens of a sentence.
@@ -12,10 +15,10 @@ LONGEST_SENTENCE = 10_000
 
 
 def train_word2vec(
-    corpus,
+    corpus: StrPath | Iterable[Any],
     vector_size: int = 100,
     *,
-    unit="words",
+    unit: Any = "words",
     lower: bool | None = None,
     epochs: int = 5,
     window: int = 5,
@@ -26,8 +29,8 @@ def train_word2vec(
     learning_rate: float = 0.025,
     workers: int | None = None,
     seed: int = 0,
-    report=None,
-):
+    report: Callable[[str], object] | None = None,
+) -> KeyedVectors:
     """Train Word2Vec (Mikolov et al. 2013) and return gensim ``KeyedVectors``.
 
     The corpus is tokenised once, into a temporary file, so it may be larger than memory.
@@ -68,10 +71,10 @@ def train_word2vec(
 
 
 def train_fasttext(
-    corpus,
+    corpus: StrPath | Iterable[Any],
     vector_size: int = 100,
     *,
-    unit="words",
+    unit: Any = "words",
     lower: bool | None = None,
     epochs: int = 5,
     window: int = 5,
@@ -85,8 +88,8 @@ def train_fasttext(
     bucket: int = 200_000,
     workers: int | None = None,
     seed: int = 0,
-    report=None,
-):
+    report: Callable[[str], object] | None = None,
+) -> KeyedVectors:
     """Train FastText (Bojanowski et al. 2017) and return gensim ``FastTextKeyedVectors``.
 
     They give a vector to words that were never seen, from the letters in them.

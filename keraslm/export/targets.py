@@ -2,13 +2,15 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keraslm._targets import TARGETS as FILES
+from keraslm._types import StrPath
 from keraslm.export.manifest import manifest_entry
 from keraslm.export.verification import Verification
+from keraslm.tokenizers.tokenizer import Tokenizer
 
 
 class Target(NamedTuple):
@@ -50,7 +52,14 @@ def target_of(path) -> str | None:
 
 
 def verify(
-    path, lm, mode="quick", texts=None, limits=None, *, tokenizer=None, labels=None
+    path: StrPath,
+    lm: Any,
+    mode: str = "quick",
+    texts: str | Sequence[str] | None = None,
+    limits: dict[str, float] | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
+    labels: Sequence[str] | None = None,
 ) -> Verification:
     """Compare an exported file with the Keras model, in its real runtime.
 

@@ -2,7 +2,10 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
+from typing import Self
 
+from keraslm._types import StrPath
 from keraslm.export.manifest import manifest_entry
 
 LARGEST_DIFFERENCE = 1e-3
@@ -152,7 +155,7 @@ class Verification:
             f"{name} {value}" if name else value for name, value in self.rows() if value
         )
 
-    def rows(self):
+    def rows(self) -> Iterator[tuple[str, str]]:
         """What to show: pairs of a name and a value."""
         usual = {"saved_model": "texts", "mediapipe": "texts"}.get(self.target, "greedy tokens")
         what = self.compared or usual
@@ -195,7 +198,7 @@ class Verification:
         if self.peak_memory is not None:
             yield "peak memory", f"{self.peak_memory / 1e6:.0f} MB"
 
-    def table(self):
+    def table(self) -> str:
         """The rows one below the other, with the bytes by dtype and the operations."""
         rows = [(name or "", value) for name, value in self.rows()]
         rows += [(f"{k} bytes", f"{v:,}") for k, v in sorted(self.bytes_by_dtype.items())]
@@ -205,7 +208,7 @@ class Verification:
         return "\n".join(f"  {name:<{width}}  {value}".rstrip() for name, value in rows)
 
     @classmethod
-    def from_manifest(cls, path):
+    def from_manifest(cls, path: StrPath) -> Self | None:
         """What ``manifest.json`` says of an export, or ``None``.
 
         Raises:

@@ -8,9 +8,11 @@ import numpy as np
 from keras import ops
 
 from keraslm._text import checked_ids
+from keraslm._types import Tensor
 from keraslm.generation.cache import ContextModel, StepModel, init_cache, take_rows, updated
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.sampling import (
+    Method,
     Settings,
     method_at_run_time,
     method_of,
@@ -51,7 +53,7 @@ class Generator:
         5
     """
 
-    def __init__(self, model: StepModel, jit_compile: bool = False):
+    def __init__(self, model: StepModel, jit_compile: bool = False) -> None:
         has_cache = hasattr(model, "cache_spec") or hasattr(model, "init_cache")
         if not has_cache or not hasattr(model, "step"):
             raise ValueError(
@@ -109,7 +111,18 @@ class Generator:
             for i, n in enumerate(counts)
         ]
 
-    def loop(self, ids, pad, room, stop, settings, method, length, n=1, context=None):
+    def loop(
+        self,
+        ids: Tensor,
+        pad: Tensor,
+        room: int | Tensor,
+        stop: Tensor,
+        settings: Settings,
+        method: Method,
+        length: int | Tensor,
+        n: int = 1,
+        context: dict[str, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The whole generation as one graph: tokens, log-probs ``(rows, …)`` and counts."""
         batch, prompt = ops.shape(ids)
         rows = batch * n

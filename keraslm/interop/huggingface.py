@@ -3,12 +3,16 @@
 import functools
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keraslm import models
 from keraslm._files import replaced_folder
+from keraslm._types import StrPath
+from keraslm.generation.config import GenerationConfig
 from keraslm.interop.checkpoint import Checkpoint
 from keraslm.interop.configs import (
     builder_of,
@@ -32,11 +36,14 @@ from keraslm.interop.tensors import (
     rows_of,
 )
 from keraslm.models.loading import build_with_values, weights_of
+from keraslm.tokenizers.tokenizer import Tokenizer
 
 LARGE = 100_000_000  # weights; less takes a second
 
 
-def load_huggingface(folder, *, head="auto", dtype=None, progress=None):
+def load_huggingface(
+    folder: StrPath, *, head: str | None = "auto", dtype: Any = None, progress: bool | None = None
+) -> Any:
     """Load a checkpoint that `transformers` saved.
 
     Args:
@@ -129,9 +136,17 @@ def _shown(reads, total, name, progress):
 
 
 def save_huggingface(
-    model, folder, *, family=None, tokenizer=None, generation_config=None, stated=None, labels=None,
-    problem_type=None, files=None,
-):  # fmt: skip
+    model: Any,
+    folder: StrPath,
+    *,
+    family: str | None = None,
+    tokenizer: Tokenizer | None = None,
+    generation_config: GenerationConfig | None = None,
+    stated: Mapping[str, Any] | None = None,
+    labels: Sequence[str] | None = None,
+    problem_type: str | None = None,
+    files: Mapping[str, Any] | None = None,
+) -> Path:
     """Save a model so that `transformers` loads it.
 
     Args:
@@ -167,14 +182,14 @@ def save_huggingface(
     kind = family or kind or _family_for(model)
     if kind not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}; received {kind!r}.")
-    family = FAMILIES[kind]
+    chosen = FAMILIES[kind]
     if not _fits(model, kind):
         raise ValueError(f"family={kind!r} does not have the shape of this model.")
     is_bare = head in (None, "pooled")
-    prefix = "" if is_bare else family.prefix
+    prefix = "" if is_bare else chosen.prefix
     weights, heads = weights_of(model), model.transformer_config.num_heads
     tensors = {}
-    for ours, row in rows_of(model, family, head, prefix):
+    for ours, row in rows_of(model, chosen, head, prefix):
         parts = [np.asarray(weights[path].numpy(), "float32") for path in ours]
         value = np.concatenate(parts, axis=-1) - row.plus
         value = regrouped(value, len(parts), heads) if row.by_head else value
@@ -200,8 +215,15 @@ def save_huggingface(
     return folder
 
 
-def sentence_files(width, pooling, normalize, max_length, prompts=None,
-                   default_prompt_name=None, include_prompt=True):  # fmt: skip
+def sentence_files(
+    width,
+    pooling,
+    normalize,
+    max_length,
+    prompts=None,
+    default_prompt_name=None,
+    include_prompt=True,
+):
     """Files by which sentence-transformers knows what to do with hidden states.
 
     Args:

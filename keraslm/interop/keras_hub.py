@@ -116,7 +116,9 @@ FAMILIES = {
 FREE = {"max_length", "rotary_base", "initializer_range", "kernel_regularizer"}
 
 
-def from_keras_hub(backbone, *, head=None, max_length=None, dtype=None):
+def from_keras_hub(
+    backbone: Any, *, head: str | None = None, max_length: int | None = None, dtype: Any = None
+) -> Any:
     """A model of ours with the weights of a KerasHub backbone.
 
     Given ``padding_mask`` and, for BERT, their ``segment_ids`` as ``token_types``, its hidden
@@ -185,7 +187,7 @@ def from_keras_hub(backbone, *, head=None, max_length=None, dtype=None):
     return model
 
 
-def to_keras_hub(model):
+def to_keras_hub(model: Any) -> Any:
     """A KerasHub backbone with the weights of a model of ours.
 
     A backbone is a trunk. A `GPT`'s output table goes with it, and a pooler of `BERT` goes to a

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keraslm._types import Tensor
 from keraslm.layers import masks
 from keraslm.layers.common import (
     above_zero,
@@ -263,7 +264,9 @@ class MultiHeadAttention(TakesOptions, keras.layers.Layer):
             outputs.append(cache)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def project(self, value, key=None, positions=None):
+    def project(
+        self, value: Tensor, key: Tensor = None, positions: Tensor = None
+    ) -> tuple[Tensor, Tensor]:
         """Keys and values of a memory, each ``(batch, num_kv_heads, key, head_dim)``."""
         keys = self.key(value if key is None else key)  # (B, S, K·D)
         keys = self._split(keys, self.num_kv_heads)  # (B, K, S, D)

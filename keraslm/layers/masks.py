@@ -1,5 +1,7 @@
 """Who may see whom: attention masks, and positions that restart with each document."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -75,7 +77,7 @@ class AttentionMask(keras.layers.Layer):
         [[[True, True, True, False]]]
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.supports_masking = True
         self.built = True
@@ -115,7 +117,7 @@ class SegmentPositions(keras.layers.Layer):
         [[0, 1, 2, 0, 1]]
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.supports_masking = True
         self.built = True

@@ -207,7 +207,7 @@ def _signature(cls: type[TakesOptions]) -> inspect.Signature:
     own = inspect.signature(cls.__init__).parameters
     rest = own["fields"].replace(name="kwargs", annotation=Any)
     options = _parameters(cls.options_class, cls._by_place)
-    return inspect.Signature([own["self"], *options, own["options"], rest])
+    return inspect.Signature([own["self"], *options, own["options"], rest], return_annotation=None)
 
 
 def _parameters(kind: type[Options], by_place: tuple[str, ...]) -> list[inspect.Parameter]:
@@ -244,7 +244,9 @@ def also_by_place(*names: str) -> Callable[[type[AnyOptions]], type[AnyOptions]]
 
         own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         changed.__init__ = init
-        changed.__init__.__signature__ = inspect.Signature([own, *_parameters(cls, names)])
+        changed.__init__.__signature__ = inspect.Signature(
+            [own, *_parameters(cls, names)], return_annotation=None
+        )
         return cls
 
     return decorate

@@ -1,5 +1,7 @@
 """Where a token stands: added encodings (sinusoidal, learned) and rotary ones."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -46,8 +48,14 @@ class PositionalEncoding(keras.layers.Layer):
     """
 
     def __init__(
-        self, max_length, d_model, kind="sinusoidal", *, embeddings_initializer=None, **kwargs
-    ):
+        self,
+        max_length: int,
+        d_model: int,
+        kind: str = "sinusoidal",
+        *,
+        embeddings_initializer: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.max_length = positive("max_length", max_length)
         self.d_model = positive("d_model", d_model)
@@ -130,7 +138,13 @@ class RotaryEmbedding(keras.layers.Layer):
         (2, 4, 8, 16)
     """
 
-    def __init__(self, base=10000.0, scaling=None, fraction=1.0, **kwargs):
+    def __init__(
+        self,
+        base: float = 10000.0,
+        scaling: dict[str, Any] | None = None,
+        fraction: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.base = above_zero("base", base)
         self.scaling = scaling

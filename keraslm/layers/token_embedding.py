@@ -1,5 +1,7 @@
 """Token ids to vectors, and, with the same table, hidden states to logits."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -32,7 +34,15 @@ class TokenEmbedding(keras.layers.Layer):
         (1, 3, 1000)
     """
 
-    def __init__(self, vocab_size, d_model, *, scale=False, embeddings_initializer=None, **kwargs):
+    def __init__(
+        self,
+        vocab_size: int,
+        d_model: int,
+        *,
+        scale: bool = False,
+        embeddings_initializer: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.vocab_size = positive("vocab_size", vocab_size)
         self.d_model = positive("d_model", d_model)

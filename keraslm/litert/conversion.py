@@ -4,6 +4,8 @@ import contextlib
 import os
 import re
 import tempfile
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from keraslm.litert.flatbuffer import LiteRTFile
 
@@ -21,7 +23,7 @@ def quiet():
             os.close(saved)
 
 
-def to_litert(weights, signatures):
+def to_litert(weights: Iterable[Any], signatures: Mapping[str, Any]) -> bytes:
     """The bytes of a float32 ``.tflite`` with builtin operations only.
 
     Args:

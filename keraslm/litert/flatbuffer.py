@@ -3,6 +3,7 @@
 import collections
 import functools
 import hashlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +59,7 @@ class LiteRTFile:
         True
     """
 
-    def __init__(self, content):
+    def __init__(self, content: bytes) -> None:
         if len(content) < 8 or bytes(content[4:8]) != b"TFL3":
             raise ValueError("This is not a .tflite file: it does not start as one.")
         try:
@@ -76,14 +77,14 @@ class LiteRTFile:
 
     # === Operations ===
 
-    def name(self, operation):
+    def name(self, operation: Any) -> str:
         """``"FULLY_CONNECTED"``, …; ``"custom:NAME"`` for what is not built in."""
         code = self.model.operatorCodes[operation.opcodeIndex]
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
         name = _names("BuiltinOperator")[number]
         return f"custom:{code.customCode.decode()}" if name == "CUSTOM" else name
 
-    def operations(self, signature=None):
+    def operations(self, signature: str | None = None) -> collections.Counter[str]:
         """How often each operation occurs, in all or in the graph of one signature."""
         graphs = self.model.subgraphs
         if signature is not None:
@@ -92,11 +93,11 @@ class LiteRTFile:
             self.name(operation) for graph in graphs for operation in graph.operators or ()
         )
 
-    def signatures(self):
+    def signatures(self) -> dict[str, int]:
         """Number of the graph of each signature."""
         return {d.signatureKey.decode(): d.subgraphIndex for d in self.model.signatureDefs or ()}
 
-    def code(self, name, version):
+    def code(self, name: str, version: int) -> int:
         """Index of an operation code, added if it is not there."""
         number = getattr(schema().BuiltinOperator, name)
         for i, code in enumerate(self.model.operatorCodes):
@@ -111,30 +112,37 @@ class LiteRTFile:
 
     # === Tensors ===
 
-    def dtype(self, tensor):
+    def dtype(self, tensor: Any) -> str:
         """``"FLOAT32"``, ``"INT8"``, …"""
         return _names("TensorType")[tensor.type]
 
-    def raw(self, tensor):
+    def raw(self, tensor: Any) -> np.ndarray | None:
         """The bytes of a constant, uint8; ``None`` if the tensor is computed."""
         data = self.model.buffers[tensor.buffer].data
         return None if data is None or not len(data) else np.asarray(data, "uint8")
 
-    def constant(self, tensor):
+    def constant(self, tensor: Any) -> np.ndarray | None:
         """A constant's values in its shape; ``None`` if it is computed, or of less than a byte."""
         data, dtype = self.raw(tensor), DTYPES.get(self.dtype(tensor))
         if data is None or dtype is None:
             return None
         return data.view(dtype).reshape(tensor.shape)
 
-    def set_constant(self, tensor, values):
+    def set_constant(self, tensor: Any, values: np.ndarray) -> None:
         """Give a tensor other values, in a buffer of its own."""
         buffer = schema().BufferT()
         buffer.data = np.ascontiguousarray(values).reshape(-1).view("uint8")
         self.model.buffers.append(buffer)
         tensor.buffer = len(self.model.buffers) - 1
 
-    def add_tensor(self, graph, name, shape, dtype, values=None):
+    def add_tensor(
+        self,
+        graph: Any,
+        name: str,
+        shape: Sequence[int],
+        dtype: str,
+        values: np.ndarray | None = None,
+    ) -> int:
         """Number of a new tensor in a graph."""
         tensor = schema().TensorT()
         tensor.name, tensor.shape = name.encode(), np.asarray(shape, "int32")
@@ -144,14 +152,14 @@ class LiteRTFile:
         graph.tensors.append(tensor)
         return len(graph.tensors) - 1
 
-    def sizes(self):
+    def sizes(self) -> dict[str, int]:
         """What the file's bytes are: bytes of the constants by dtype, each buffer once."""
         by_dtype: collections.Counter = collections.Counter()
         for constant in self.constants():
             by_dtype[constant.dtype] += constant.num_bytes
         return dict(by_dtype)
 
-    def constants(self):
+    def constants(self) -> list[Constant]:
         """Every stored `Constant` once, the largest first."""
         seen = {}
         for graph in self.model.subgraphs:
@@ -168,7 +176,7 @@ class LiteRTFile:
 
     # === Writing ===
 
-    def add_metadata(self, name, part, identifier):
+    def add_metadata(self, name: str, part: Any, identifier: bytes) -> None:
         """Keep a flatbuffer of another schema in the file."""
         import flatbuffers
 
@@ -176,14 +184,14 @@ class LiteRTFile:
         builder.Finish(part.Pack(builder), identifier)
         self.add_note(name, bytes(builder.Output()))
 
-    def add_note(self, name, content):
+    def add_note(self, name: str, content: bytes) -> None:
         """Keep bytes in the file, under a name."""
         entry = schema().MetadataT()
         entry.name = name
         self.set_constant(entry, np.frombuffer(content, "uint8"))
         self.model.metadata = [*(self.model.metadata or []), entry]
 
-    def to_bytes(self):
+    def to_bytes(self) -> bytes:
         """The file, without what no operation uses, every constant once, every name once."""
         for number, graph in enumerate(self.model.subgraphs):
             place = _drop_unused(graph)

@@ -6,10 +6,10 @@ A note is metadata of the file, JSON under a name of its own; other programs pas
 import dataclasses
 import json
 import mmap
-import os
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from keraslm._types import StrPath
 from keraslm.litert.flatbuffer import LiteRTFile, schema
 
 Note = TypeVar("Note", bound="DecoderNote | EncoderNote")
@@ -59,7 +59,7 @@ def add_note(file: LiteRTFile, note: DecoderNote | EncoderNote) -> None:
     file.add_note(note.NAME, json.dumps(dataclasses.asdict(note)).encode())
 
 
-def read_note(path: str | os.PathLike, kind: type[Note]) -> Note | None:
+def read_note(path: StrPath, kind: type[Note]) -> Note | None:
     """The note of a kind in a file, or ``None``. Reads nothing else of the file."""
     with (
         Path(path).open("rb") as file,

@@ -29,7 +29,7 @@ def check_kind(quantization):
         raise ValueError(f"quantization must be None or one of {KINDS}; received {quantization!r}.")
 
 
-def quantize(content, kind):
+def quantize(content: bytes, kind: str) -> bytes:
     """Quantise the weights of a float32 ``.tflite``.
 
     Args:
@@ -54,7 +54,7 @@ def quantize(content, kind):
     return file.to_bytes()
 
 
-def quantize_file(file, kind):
+def quantize_file(file: LiteRTFile, kind: str) -> None:
     """`quantize` on a `LiteRTFile`.
 
     Example:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from keraslm.litert.flatbuffer import schema
+from keraslm.litert.flatbuffer import LiteRTFile, schema
 
 
-def simplify(file):
+def simplify(file: LiteRTFile) -> None:
     """Rewrite all graphs of a `LiteRTFile`.
 
     Example:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -39,7 +40,7 @@ class TransformerModel(keras.Model):
     recipe: Recipe | None = None
 
     @classmethod
-    def make_config(cls, **fields):
+    def make_config(cls, **fields: Any) -> TransformerConfig:
         """A `TransformerConfig` of this family.
 
         Raises:
@@ -56,7 +57,7 @@ class TransformerModel(keras.Model):
         return TransformerConfig(**{**FAMILIES[cls.family], **fields})
 
     @classmethod
-    def sized(cls, size, vocab_size, **fields):
+    def sized(cls, size: str, vocab_size: int, **fields: Any) -> Self:
         """A model of a named size.
 
         Args:
@@ -78,12 +79,12 @@ class TransformerModel(keras.Model):
         self._embeddings_initializer = embeddings_initializer
 
     @property
-    def max_length(self):
+    def max_length(self) -> int:
         """Longest sequence; of a decoder, prompt and continuation together."""
         return self.transformer_config.max_length
 
     @property
-    def vocab_size(self):
+    def vocab_size(self) -> int:
         """Number of tokens."""
         return self.transformer_config.vocab_size
 
@@ -98,7 +99,7 @@ class TransformerModel(keras.Model):
     def input_spec(self, value):
         pass
 
-    def as_inputs(self, inputs):
+    def as_inputs(self, inputs: Any) -> dict[str, Any]:
         """The dict of inputs, with None for the missing ones."""
         if isinstance(inputs, (list, tuple)) and not isinstance(inputs[0], (int, float)):
             raise ValueError(
@@ -179,7 +180,7 @@ class TransformerModel(keras.Model):
         self.check_ids(x)
         return super().predict(x, *args, **kwargs)
 
-    def check_ids(self, inputs):
+    def check_ids(self, inputs: Any) -> None:
         """Raise a ValueError if a NumPy array of ids holds what is none, or none of the vocabulary.
 
         TensorFlow's own message for it names neither the argument nor the vocabulary, and under
@@ -207,11 +208,11 @@ class TransformerModel(keras.Model):
 
     # === Keras ===
 
-    def default_loss(self):
+    def default_loss(self) -> Any:
         """The loss of ``compile()`` without one."""
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
-    def compile(self, optimizer="auto", loss="auto", **kwargs):
+    def compile(self, optimizer: Any = "auto", loss: Any = "auto", **kwargs: Any) -> None:
         """``keras.Model.compile`` with defaults for language models.
 
         ``optimizer="auto"``: AdamW, learning rate 3e-4, weight decay 0.1 for matrices only,
@@ -230,7 +231,7 @@ class TransformerModel(keras.Model):
         # Not a dict: Keras would take the metrics in it for metrics of a layer.
         self._compile_as: Callable[..., None] = functools.partial(self.compile, loss=loss, **kwargs)
 
-    def compile_again(self, optimizer, **changes):
+    def compile_again(self, optimizer: Any, **changes: Any) -> None:
         """``compile`` with another optimizer, and the loss, metrics and settings of the last time.
 
         Args:

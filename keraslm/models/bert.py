@@ -1,5 +1,7 @@
 """The encoder: BERT and its heads."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -50,23 +52,23 @@ class BERT(TransformerModel):
 
     def __init__(
         self,
-        vocab_size,
-        num_layers=4,
-        d_model=192,
-        num_heads=3,
-        ffn_dim=None,
-        max_length=512,
-        dropout=0.0,
+        vocab_size: int,
+        num_layers: int = 4,
+        d_model: int = 192,
+        num_heads: int = 3,
+        ffn_dim: int | None = None,
+        max_length: int = 512,
+        dropout: float = 0.0,
         *,
-        head="masked_lm",
-        num_classes=None,
-        pooler_activation="tanh",
-        embeddings_initializer=None,
-        name=None,
-        trainable=True,
-        dtype=None,
-        **options,
-    ):
+        head: str | None = "masked_lm",
+        num_classes: int | None = None,
+        pooler_activation: Any = "tanh",
+        embeddings_initializer: Any = None,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        **options: Any,
+    ) -> None:
         put_on = head_named(head, ENCODER_HEADS, num_classes)
         config = self.make_config(
             vocab_size=vocab_size, num_layers=num_layers, d_model=d_model, num_heads=num_heads,
@@ -99,7 +101,7 @@ class BERT(TransformerModel):
         self.pooler_activation = pooler_activation
         self._finish(trunk, config, embeddings_initializer)
 
-    def default_loss(self):
+    def default_loss(self) -> Any:
         return "mse" if ENCODER_HEADS[self.head].is_hidden else super().default_loss()
 
     def get_config(self):

@@ -45,20 +45,20 @@ class GPT(TransformerModel):
 
     def __init__(
         self,
-        vocab_size,
-        num_layers=4,
-        d_model=192,
-        num_heads=3,
-        ffn_dim=None,
-        max_length=256,
-        dropout=0.0,
+        vocab_size: int,
+        num_layers: int = 4,
+        d_model: int = 192,
+        num_heads: int = 3,
+        ffn_dim: int | None = None,
+        max_length: int = 256,
+        dropout: float = 0.0,
         *,
-        embeddings_initializer=None,
-        name=None,
-        trainable=True,
-        dtype=None,
-        **options,
-    ):
+        embeddings_initializer: Any = None,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        **options: Any,
+    ) -> None:
         config = self.make_config(
             vocab_size=vocab_size, num_layers=num_layers, d_model=d_model, num_heads=num_heads,
             ffn_dim=ffn_dim, max_length=max_length, dropout=dropout, **options,

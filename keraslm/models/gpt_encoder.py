@@ -1,5 +1,7 @@
 """A decoder's blocks without its language head: hidden states or classes."""
 
+from typing import Any
+
 import keras
 
 from keraslm.layers.common import register
@@ -40,23 +42,23 @@ class GPTEncoder(TransformerModel):
 
     def __init__(
         self,
-        vocab_size,
-        num_layers=4,
-        d_model=192,
-        num_heads=3,
-        ffn_dim=None,
-        max_length=256,
-        dropout=0.0,
+        vocab_size: int,
+        num_layers: int = 4,
+        d_model: int = 192,
+        num_heads: int = 3,
+        ffn_dim: int | None = None,
+        max_length: int = 256,
+        dropout: float = 0.0,
         *,
-        head=None,
-        num_classes=None,
-        pad_id=None,
-        embeddings_initializer=None,
-        name=None,
-        trainable=True,
-        dtype=None,
-        **options,
-    ):
+        head: str | None = None,
+        num_classes: int | None = None,
+        pad_id: int | None = None,
+        embeddings_initializer: Any = None,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        **options: Any,
+    ) -> None:
         put_on = head_named(head, DECODER_HEADS, num_classes)
         config = self.make_config(
             vocab_size=vocab_size, num_layers=num_layers, d_model=d_model, num_heads=num_heads,
@@ -81,7 +83,7 @@ class GPTEncoder(TransformerModel):
         self.pad_id = pad_id
         self._finish(trunk, config, embeddings_initializer)
 
-    def default_loss(self):
+    def default_loss(self) -> Any:
         return "mse" if DECODER_HEADS[self.head].is_hidden else super().default_loss()
 
     def get_config(self):

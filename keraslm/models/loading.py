@@ -5,9 +5,10 @@ from pathlib import Path
 import keras
 
 from keraslm._compat import layers_in, set_initializer
+from keraslm._types import StrPath
 
 
-def load(path):
+def load(path: StrPath) -> keras.Model:
     """Load a model saved with ``model.save("name.keras")``.
 
     ``keras.models.load_model`` does the same once keraslm is imported; this says what is wrong

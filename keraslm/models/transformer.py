@@ -1,5 +1,7 @@
 """The transformer of "Attention is all you need", as a trunk or a language model."""
 
+from typing import Any
+
 import keras
 
 from keraslm.layers.common import register
@@ -38,21 +40,21 @@ class Transformer(TransformerModel):
 
     def __init__(
         self,
-        vocab_size,
-        d_model=192,
-        num_heads=3,
-        ffn_dim=None,
-        max_length=256,
-        dropout=0.0,
+        vocab_size: int,
+        d_model: int = 192,
+        num_heads: int = 3,
+        ffn_dim: int | None = None,
+        max_length: int = 256,
+        dropout: float = 0.0,
         *,
-        num_layers=2,
-        head=None,
-        embeddings_initializer=None,
-        name=None,
-        trainable=True,
-        dtype=None,
-        **options,
-    ):
+        num_layers: int = 2,
+        head: str | None = None,
+        embeddings_initializer: Any = None,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        **options: Any,
+    ) -> None:
         if head not in (None, "lm"):
             raise ValueError(f"head must be None or 'lm'; received {head!r}.")
         config = self.make_config(
@@ -76,7 +78,7 @@ class Transformer(TransformerModel):
         self.head = head
         self._finish(trunk, config, embeddings_initializer)
 
-    def default_loss(self):
+    def default_loss(self) -> Any:
         return super().default_loss() if self.head == "lm" else "mse"
 
     def get_config(self):

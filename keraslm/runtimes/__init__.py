@@ -1,8 +1,8 @@
 """Exported files in their runtimes, from Python: one class for each kind of file."""
 
-import os
 from pathlib import Path
 
+from keraslm._types import StrPath
 from keraslm.runtimes.litert import LiteRTModel
 from keraslm.runtimes.litert_encoder import LiteRTEncoder
 from keraslm.runtimes.litertlm import LiteRTLM
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-def open_runtime(path: str | os.PathLike) -> Runtime:
+def open_runtime(path: StrPath) -> Runtime:
     """The runtime for an exported text generator, by the kind of file that stands at a path.
 
     Raises:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keraslm._text import checked_ids
+from keraslm._types import StrPath
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.processors import ORDER, check_supported
 from keraslm.generation.random import resolve_seed
@@ -45,7 +46,9 @@ class LiteRTModel:
     # Settings that change the text and that this runtime honours: all.
     supports = frozenset(kind.setting for kind in ORDER)
 
-    def __init__(self, path, num_threads=2, *, tokenizer=None):
+    def __init__(
+        self, path: StrPath, num_threads: int = 2, *, tokenizer: Tokenizer | None = None
+    ) -> None:
         self.path, self._tokenizer = Path(path), tokenizer
         self._model = compiled(path, num_threads)
         names = list(self._model.get_signature_list())
@@ -81,11 +84,11 @@ class LiteRTModel:
             return None
         return signature.details["tokens"]["shape"][1], signature.results["tokens"]["shape"][1]
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget all tokens. What the cache still holds is hidden by its position."""
         self.position = 0
 
-    def prefill(self, ids):
+    def prefill(self, ids: Sequence[int]) -> None:
         """Read tokens without asking for logits, in the largest steps that fit."""
         ids = list(ids)
         while ids:
@@ -93,7 +96,7 @@ class LiteRTModel:
             step, ids = ids[:length], ids[length:]
             self._call(name, step + [0] * (length - len(step)), len(step))
 
-    def decode(self, token):
+    def decode(self, token: int) -> np.ndarray:
         """Logits float32 ``(vocab_size,)`` after one more token."""
         return self._call("decode", [token], 1).output("logits")[0, 0]
 
@@ -118,7 +121,7 @@ class LiteRTModel:
         self.position += real
         return signature
 
-    def set_context(self, **inputs):
+    def set_context(self, **inputs: Any) -> None:
         """Make the memory that the next tokens attend to, of an encoder–decoder its source text.
 
         Args:
@@ -137,7 +140,12 @@ class LiteRTModel:
         if signature is not None:
             signature(**inputs)
 
-    def generate(self, prompt, config: GenerationConfig, context=None):
+    def generate(
+        self,
+        prompt: Sequence[int],
+        config: GenerationConfig,
+        context: Mapping[str, Any] | None = None,
+    ) -> Iterator[int]:
         """Continue a prompt, giving each new token as soon as it is there.
 
         The same tokens as `keraslm.generation.Generator`, for the same settings and seed.
@@ -216,8 +224,15 @@ class LiteRTModel:
             )
 
     def generate_at_once(
-        self, prompt, max_new_tokens, *, temperature=0.0, top_k=64, top_p=1.0, seed=0
-    ):
+        self,
+        prompt: Sequence[int],
+        max_new_tokens: int,
+        *,
+        temperature: float = 0.0,
+        top_k: int = 64,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[int]:
         """New token ids by the file's ``generate`` signature, in one call of the runtime.
 
         Raises:

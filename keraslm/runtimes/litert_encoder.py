@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keraslm._types import StrPath
 from keraslm.litert.conversion import quiet
 from keraslm.litert.notes import EncoderNote, read_note
 from keraslm.runtimes.compiled import Signature, compiled
@@ -46,7 +47,7 @@ class LiteRTEncoder:
         (1, 3)
     """
 
-    def __init__(self, path, num_threads: int = 2):
+    def __init__(self, path: StrPath, num_threads: int = 2) -> None:
         path = Path(path)
         model = compiled(path, num_threads)
         names = list(model.get_signature_list())

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from keraslm._types import StrPath
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.random import resolve_seed
 from keraslm.litert.conversion import quiet
@@ -33,7 +34,7 @@ class LiteRTLM:
 
     supports = frozenset({"temperature", "top_k", "top_p"})
 
-    def __init__(self, path, num_threads=2):
+    def __init__(self, path: StrPath, num_threads: int = 2) -> None:
         self._runtime = _import_runtime()
         if not Path(path).is_file():
             raise FileNotFoundError(f"No file {path}. Export one with keraslm.export.litertlm.")
@@ -55,7 +56,7 @@ class LiteRTLM:
     def __exit__(self, *_):
         self._engine.close()
 
-    def tokenize(self, text):
+    def tokenize(self, text: str) -> list[int]:
         """Token ids as LiteRT-LM sees them."""
         return self._engine.tokenize(text)
 

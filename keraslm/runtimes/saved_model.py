@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from keraslm._types import StrPath
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.random import resolve_seed
 from keraslm.runtimes.streaming import Piece, cut, with_settings
@@ -28,7 +29,7 @@ class SavedTextModel:
     # What else changes the text is fixed when the SavedModel is made.
     supports = frozenset({"temperature", "top_k", "top_p"})
 
-    def __init__(self, path):
+    def __init__(self, path: StrPath) -> None:
         import tensorflow as tf
 
         path = Path(path)

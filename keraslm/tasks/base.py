@@ -55,7 +55,7 @@ class Task:
     is_on_pairs = False  # of texts
     sample: list[str] | None = None
 
-    def __init__(self, model: Any, tokenizer: Any, *, max_length: int | None = None):
+    def __init__(self, model: Any, tokenizer: Any, *, max_length: int | None = None) -> None:
         head = getattr(model, "head", "none")
         if head not in self.heads:
             raise ValueError(

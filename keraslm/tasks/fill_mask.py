@@ -1,5 +1,6 @@
 """Missing words."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,12 +63,12 @@ class FillMask(Task):
         found = self.each(texts, top_k=top_k)
         return found[0] if single else found
 
-    def compute(self, **tensors):
+    def compute(self, **tensors: Any) -> dict[str, Any]:
         """``probabilities``: float32 ``(batch, seq, vocab_size)``, of each token at each place."""
         logits, _ = self.model_outputs(**tensors)
         return {"probabilities": ops.softmax(logits, axis=-1)}
 
-    def answers(self, arrays, texts, top_k: int = 5) -> list:
+    def answers(self, arrays: dict[str, np.ndarray], texts: Sequence[Any], top_k: int = 5) -> list:
         """For each text what `predict` gives."""
         found = []
         for probabilities, text in zip(arrays["probabilities"], texts, strict=True):
@@ -76,7 +77,7 @@ class FillMask(Task):
             found.append(words[0] if len(words) == 1 else words)
         return found
 
-    def samples(self, texts):
+    def samples(self, texts: Sequence[str]) -> list[Any]:
         """The texts, with a mask in front."""
         mask = self.tokenizer.id_to_token(self.tokenizer.special_id("mask"))
         return [f"{mask} {text}" for text in texts]

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from keraslm._types import StrPath
+
 # Bytes of a weight by how it is kept; int4 has a scale for every 32.
 DTYPES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0, "int4": 0.5625}
 
@@ -40,7 +42,7 @@ class Info(NamedTuple):
     files: dict[str, int]
 
     @property
-    def memory(self):
+    def memory(self) -> dict[str, int]:
         """Bytes of the weights by dtype."""
         return {dtype: int(self.parameters * size) for dtype, size in DTYPES.items()}
 
@@ -69,7 +71,7 @@ class Info(NamedTuple):
         return "\n".join([str(self.path), *(f"  {key:<11} {value}" for key, value in rows.items())])
 
 
-def info(path, *, revision=None, offline=False):
+def info(path: StrPath, *, revision: str | None = None, offline: bool = False) -> Info:
     """Tell what a model is: architecture, size, tokenizer, licence, files.
 
     Args:

@@ -1,5 +1,6 @@
 """Whether a text follows another."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -47,11 +48,11 @@ class NextSentence(PairTask):
         """Whether ``second`` follows ``first``."""
         return self.each([(first, second)])[0]
 
-    def compute(self, **tensors: Any):
+    def compute(self, **tensors: Any) -> dict[str, Any]:
         """``probabilities``: float32 ``(batch, 2)``, that it follows and that it does not."""
         logits, _ = self.model_outputs(**tensors)
         return {"probabilities": ops.softmax(logits, axis=-1)}
 
-    def answers(self, arrays, texts=None) -> list:
+    def answers(self, arrays: dict[str, Any], texts: Sequence[Any] | None = None) -> list:
         """For each pair what `predict` gives."""
         return [Following(bool(row[0] >= row[1]), float(row[0])) for row in arrays["probabilities"]]

@@ -1,5 +1,6 @@
 """Rows of two texts, which a tokenizer puts into one with its special tokens."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from keraslm.tasks import bundle
@@ -41,12 +42,12 @@ class PairTask(Task):
             "token_types": [types[i] if has_types else 0 for i in places],
         }
 
-    def samples(self, texts):
+    def samples(self, texts: Sequence[str]) -> list[Any]:
         """Each text with the one after it."""
         texts = list(texts)
         return list(zip(texts, texts[1:] + texts[:1], strict=True))
 
-    def ask(self, samples):
+    def ask(self, samples: Sequence[Any]) -> list[Any]:
         """What `predict` gives for each pair."""
         return [self.predict(*pair) for pair in samples]
 

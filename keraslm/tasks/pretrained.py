@@ -1,5 +1,8 @@
 """The third door: something on disk, or on Hugging Face's hub."""
 
+from typing import Any
+
+from keraslm._types import StrPath
 from keraslm.interop.configs import family_of, head_of, read_json
 from keraslm.interop.folders import fitting_tokenizer, is_huggingface, pooling_of
 from keraslm.interop.hub import find
@@ -9,7 +12,9 @@ from keraslm.tasks import bundle, classes
 from keraslm.tasks.table import TASK_OF_HEAD, TASKS
 
 
-def from_pretrained(path, dtype=None, *, revision=None, offline=False):
+def from_pretrained(
+    path: StrPath, dtype: Any = None, *, revision: str | None = None, offline: bool = False
+) -> Any:
     """Load a task, whose ``.model`` is the network.
 
     What comes back fits the head that is there: a language head gives a `TextGenerator`, that of

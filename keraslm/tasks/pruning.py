@@ -1,7 +1,7 @@
 """A smaller vocabulary: tokenizer, embedding and head cut together."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,7 +39,9 @@ class Pruning(NamedTuple):
 AXES = {"token_embedding/embeddings": 0, "head/kernel": 1, "token_bias/bias": 0}
 
 
-def prune(task, texts: Iterable[str], *, validation: Sequence[str] | None = None):
+def prune(
+    task: Any, texts: Iterable[str], *, validation: Sequence[str] | None = None
+) -> tuple[Any, Pruning]:
     """Leave out the tokens that texts do not need, in the tokenizer and in the model.
 
     On these texts the new task has the same tokens and the same hidden states as the old one. On

@@ -1,6 +1,7 @@
 """The stretch of a text that answers a question."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,7 +69,7 @@ class QuestionAnswerer(PairTask):
         *,
         max_length: int | None = None,
         stride: int | None = None,
-    ):
+    ) -> None:
         super().__init__(model, tokenizer, max_length=max_length or min(model.max_length, LENGTH))
         stride = min(self.max_length // 2, 128) if stride is None else stride
         if type(stride) is not int or not 0 <= stride < self.max_length:
@@ -79,11 +80,11 @@ class QuestionAnswerer(PairTask):
         self.stride = stride
 
     @property
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         return {**super().settings, "stride": self.stride}
 
     @classmethod
-    def stated_settings(cls, folder, config, model):
+    def stated_settings(cls, folder: Path, config: dict[str, Any], model: Any) -> dict[str, Any]:
         """As of every task; windows are 384 tokens at most."""
         stated = super().stated_settings(folder, config, model)
         return {**stated, "max_length": min(stated["max_length"], LENGTH)}
@@ -148,7 +149,7 @@ class QuestionAnswerer(PairTask):
         return found
 
     @property
-    def input_spec(self):
+    def input_spec(self) -> dict[str, str]:
         """As of every task, and ``context_mask``: 1 where the answer may stand."""
         return {**super().input_spec, "context_mask": "int32"}
 
@@ -163,18 +164,20 @@ class QuestionAnswerer(PairTask):
         ] or [0]
         return {name: values[:length] for name, values in row.items()}
 
-    def each(self, texts: Sequence[Any], *, run: Any = None, top_k: int = 1, **options: Any):
+    def each(
+        self, texts: Sequence[Any], *, run: Any = None, top_k: int = 1, **options: Any
+    ) -> list[Any]:
         """The answers to each pair, a list of ``top_k``."""
         windows = [self.windows(pair) for pair in texts]
         flat = [window for some in windows for window in some]
         found = iter(super().each(flat, run=run, top_k=top_k, **options))
         return [_joined([next(found) for _ in some], top_k) for some in windows]
 
-    def samples(self, texts):
+    def samples(self, texts: Sequence[str]) -> list[Any]:
         """A question made of the first words of each text, and the next text as its context."""
         return [(first[:20], second) for first, second in super().samples(texts)]
 
-    def ask(self, samples):
+    def ask(self, samples: Sequence[Any]) -> list[Any]:
         """What `predict` gives for each pair, in a list."""
         return [[self.predict(*pair)] for pair in samples]
 
@@ -182,7 +185,7 @@ class QuestionAnswerer(PairTask):
 
     def compute(  # type: ignore[override]  # the mask is always there
         self, *, context_mask: Any, **tensors: Any
-    ):
+    ) -> dict[str, Any]:
         """``start`` and ``end``: float32 ``(batch, seq)``, where the answer begins and ends."""
         logits, _ = self.model_outputs(**tensors)  # (B, T, 2)
         inside = ops.expand_dims(ops.cast(context_mask, "bool"), -1)
@@ -191,12 +194,12 @@ class QuestionAnswerer(PairTask):
 
     def answers(
         self,
-        arrays,
-        texts,
-        top_k=1,
-        max_answer_length=15,
-        handle_impossible_answer=False,
-        align_to_words=True,
+        arrays: dict[str, np.ndarray],
+        texts: Sequence[Any],
+        top_k: int = 1,
+        max_answer_length: int = 15,
+        handle_impossible_answer: bool = False,
+        align_to_words: bool = True,
     ) -> list:
         """For each `Window` its spans, the likeliest first, several of the same words included."""
         found = []

@@ -1,11 +1,13 @@
 """Vectors of texts."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
+from keraslm._types import StrPath
 from keraslm.models.pooling import POOLINGS, pool
 from keraslm.tasks.base import Task
 
@@ -57,7 +59,7 @@ class SentenceEncoder(Task):
         prompts: Mapping[str, str] | None = None,
         default_prompt_name: str | None = None,
         include_prompt: bool = True,
-    ):
+    ) -> None:
         super().__init__(model, tokenizer, max_length=max_length)
         ways = (pooling,) if isinstance(pooling, str) else tuple(pooling or ())
         if not ways or not set(ways) <= set(POOLINGS):
@@ -72,7 +74,7 @@ class SentenceEncoder(Task):
         self.prompt  # noqa: B018  (raises for a name that there is not)
 
     @property
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         kept = {
             "pooling": self.pooling if isinstance(self.pooling, str) else list(self.pooling),
             "normalize": self.normalize,
@@ -84,7 +86,7 @@ class SentenceEncoder(Task):
         return kept if self.include_prompt else {**kept, "include_prompt": False}
 
     @classmethod
-    def stated_settings(cls, folder, config, model):
+    def stated_settings(cls, folder: Path, config: dict[str, Any], model: Any) -> dict[str, Any]:
         """As of every task, with the poolings and prompts of sentence-transformers."""
         from keraslm.interop.folders import pooling_of
 
@@ -96,7 +98,7 @@ class SentenceEncoder(Task):
         is_pooled = self.model.head == "pooled" or isinstance(self.pooling, str)
         return self.model.transformer_config.d_model * (1 if is_pooled else len(self.pooling))
 
-    def save_huggingface(self, folder):
+    def save_huggingface(self, folder: StrPath) -> Path:
         """Write a folder that sentence-transformers and `transformers` load."""
         from keraslm.interop.huggingface import save_huggingface, sentence_files
 
@@ -151,7 +153,7 @@ class SentenceEncoder(Task):
     # === The three steps ===
 
     @property
-    def input_spec(self):
+    def input_spec(self) -> dict[str, str]:
         """As of every task; if prompts are not pooled, ``pooling_mask`` too: 1 for what is."""
         spec = super().input_spec
         return spec if self.include_prompt else {**spec, "pooling_mask": "int32"}
@@ -163,7 +165,7 @@ class SentenceEncoder(Task):
         row["pooling_mask"] = [int(i >= skipped) for i in range(len(row["token_ids"]))]
         return row
 
-    def compute(self, *, pooling_mask: Any = None, **tensors: Any):
+    def compute(self, *, pooling_mask: Any = None, **tensors: Any) -> dict[str, Any]:
         """``embedding``: float32 ``(batch, width)``."""
         y, real = self.model_outputs(**tensors)
         if len(y.shape) == 3:  # (B, T, C)
@@ -174,10 +176,10 @@ class SentenceEncoder(Task):
             y = y / ops.maximum(norm, 1e-12)
         return {"embedding": y}
 
-    def answers(self, arrays, texts=None):
+    def answers(self, arrays: dict[str, Any], texts: Sequence[Any] | None = None) -> Any:
         """The vectors ``(batch, width)``."""
         return arrays["embedding"]
 
-    def ask(self, samples):
+    def ask(self, samples: Sequence[Any]) -> list[Any]:
         """What `encode` gives for each of `samples`."""
         return list(self.encode(samples))

@@ -1,6 +1,7 @@
 """One class of several, several classes, or a number."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -61,7 +62,7 @@ class TextClassifier(Task):
         *,
         problem_type: str | None = None,
         max_length: int | None = None,
-    ):
+    ) -> None:
         super().__init__(model, tokenizer, max_length=max_length)
         labels = checked_labels(model, labels)
         if problem_type is None:
@@ -75,7 +76,7 @@ class TextClassifier(Task):
         self.problem_type = problem_type
 
     @property
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         return {
             **super().settings,
             "labels": self.labels,
@@ -83,7 +84,7 @@ class TextClassifier(Task):
         }
 
     @classmethod
-    def stated_settings(cls, folder, config, model):
+    def stated_settings(cls, folder: Path, config: dict[str, Any], model: Any) -> dict[str, Any]:
         """As of every task, with the names of the classes and the kind of problem."""
         from keraslm.interop.configs import labels_of
 
@@ -105,12 +106,12 @@ class TextClassifier(Task):
         """Name of what `compute` gives."""
         return "values" if self.problem_type == "regression" else "probabilities"
 
-    def compute(self, **tensors):
+    def compute(self, **tensors: Any) -> dict[str, Any]:
         """``probabilities`` (``values`` of a regression): float32 ``(batch, classes)``."""
         logits, _ = self.model_outputs(**tensors)
         return {self.output: PROBLEMS[self.problem_type](logits)}
 
-    def answers(self, arrays, texts=None) -> list:
+    def answers(self, arrays: dict[str, Any], texts: Sequence[Any] | None = None) -> list:
         """For each text what `predict` gives."""
         rows = [dict(zip(self.labels, map(float, row), strict=True)) for row in arrays[self.output]]
         if self.problem_type == "regression":

@@ -2,16 +2,19 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keraslm._text import checked_text, checked_texts
+from keraslm._types import StrPath
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.generator import Generated, Generator
 from keraslm.tasks import bundle
 from keraslm.tokenizers.stream import TextStream, continuation
 
 if TYPE_CHECKING:
+    from keraslm.training.evaluation import Evaluation
     from keraslm.training.recipe import Recipe
 
 
@@ -66,7 +69,15 @@ class TextGenerator:
     sample: list[str] | None = None
     example = 'lm.generate("Once upon a time", max_new_tokens=40)'  # on a model card
 
-    def __init__(self, model, tokenizer, generation_config=None, *, jit_compile=False, stated=None):
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        generation_config: GenerationConfig | None = None,
+        *,
+        jit_compile: bool = False,
+        stated: Mapping[str, Any] | None = None,
+    ) -> None:
         self.generator = Generator(model, jit_compile=jit_compile)
         if tokenizer is not None and tokenizer.vocab_size > model.vocab_size:
             raise ValueError(
@@ -93,8 +104,8 @@ class TextGenerator:
         stop: str | Sequence[str] = (),
         return_log_probs: bool = False,
         allow_control_tokens: bool = True,
-        **settings,
-    ):
+        **settings: Any,
+    ) -> Any:
         """Continue a text, or several.
 
         Args:
@@ -177,7 +188,7 @@ class TextGenerator:
         max_length: int | None = None,
         stop: str | Sequence[str] = (),
         allow_control_tokens: bool = True,
-        **settings,
+        **settings: Any,
     ) -> Iterator[str]:
         """Continue a text, giving each piece as soon as it is there.
 
@@ -222,7 +233,9 @@ class TextGenerator:
         log_probs = self.generator.score([ids])[0]
         return Score([self.tokenizer.id_to_token(i) for i in ids[1:]], log_probs)
 
-    def evaluate(self, texts, *, length: int | None = None, batch_size: int = 8):
+    def evaluate(
+        self, texts: Iterable[str], *, length: int | None = None, batch_size: int = 8
+    ) -> "Evaluation":
         """Token-weighted loss, perplexity and bits per byte on texts.
 
         Args:
@@ -251,18 +264,18 @@ class TextGenerator:
 
     def fit(
         self,
-        texts,
+        texts: Any,
         *,
-        validation=None,
+        validation: Any = None,
         recipe: "Recipe | None" = None,
         batch_size: int | None = None,
         length: int | None = None,
         epochs: int | None = None,
         learning_rate: float | None = None,
         seed: int | None = None,
-        jit_compile=None,
-        **arguments,
-    ):
+        jit_compile: bool | str | None = None,
+        **arguments: Any,
+    ) -> Any:
         """Train the model: encode, pack, ``compile`` (where needed), ``fit``.
 
         The end of the ``validation`` texts, else of ``texts``, becomes the `sample`.
@@ -343,7 +356,7 @@ class TextGenerator:
         return {"stated": self.stated} if self.stated else {}
 
     @classmethod
-    def stated_settings(cls, folder, config, model) -> dict:
+    def stated_settings(cls, folder: Path, config: dict[str, Any], model: Any) -> dict:
         """The settings that a folder of Hugging Face's states; see `Task.stated_settings`."""
         from keraslm.interop.generation_files import generation_config_of, stated_generation
 
@@ -352,7 +365,7 @@ class TextGenerator:
             "stated": stated_generation(folder, config),
         }
 
-    def save_huggingface(self, folder):
+    def save_huggingface(self, folder: StrPath) -> Path:
         """Write a folder that `transformers` loads; see `keraslm.interop.save_huggingface`."""
         from keraslm.interop.huggingface import save_huggingface
 
@@ -364,7 +377,7 @@ class TextGenerator:
             stated=self.stated,
         )
 
-    def save(self, folder, card: str | None = None):
+    def save(self, folder: StrPath, card: str | None = None) -> Path:
         """Write a bundle that `keraslm.from_pretrained` reads; see `keraslm.tasks.bundle`."""
         return bundle.write(self, folder, card)
 

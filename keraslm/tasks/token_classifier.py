@@ -1,6 +1,7 @@
 """Names of people, places, parts of speech: a class for each token, joined to stretches of text."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,16 +58,16 @@ class TokenClassifier(Task):
         labels: Sequence[str] | None = None,
         *,
         max_length: int | None = None,
-    ):
+    ) -> None:
         super().__init__(model, tokenizer, max_length=max_length)
         self.labels = checked_labels(model, labels)
 
     @property
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         return {**super().settings, "labels": self.labels}
 
     @classmethod
-    def stated_settings(cls, folder, config, model):
+    def stated_settings(cls, folder: Path, config: dict[str, Any], model: Any) -> dict[str, Any]:
         """As of every task, with the names of the classes."""
         from keraslm.interop.configs import labels_of
 
@@ -100,12 +101,18 @@ class TokenClassifier(Task):
         found = self.each(texts, aggregation=aggregation, ignore_labels=ignore_labels)
         return found[0] if single else found
 
-    def compute(self, **tensors):
+    def compute(self, **tensors: Any) -> dict[str, Any]:
         """``probabilities``: float32 ``(batch, seq, classes)``."""
         logits, _ = self.model_outputs(**tensors)
         return {"probabilities": ops.softmax(logits, axis=-1)}
 
-    def answers(self, arrays, texts, aggregation="simple", ignore_labels=("O",)) -> list:
+    def answers(
+        self,
+        arrays: dict[str, np.ndarray],
+        texts: Sequence[Any],
+        aggregation: str = "simple",
+        ignore_labels: Sequence[str] = ("O",),
+    ) -> list:
         """For each text what `predict` gives."""
         found = []
         for probabilities, text in zip(arrays["probabilities"], texts, strict=True):

@@ -92,7 +92,7 @@ class TextStream:
         stop: str | Sequence[str] = (),
         *,
         prompt: str = "",
-    ):
+    ) -> None:
         self.text = ""
         self._stop = StopStrings(stop)
         self._decode = tokenizer.decode_plain

@@ -1,13 +1,13 @@
 """The tokenizer: plain data beside the model, saved as ``tokenizer.json``."""
 
 import functools
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keraslm._files import replaced_file
 from keraslm._text import checked_ids, checked_text, checked_texts
+from keraslm._types import StrPath
 from keraslm.tokenizers import files, spacing
 from keraslm.tokenizers.control import without_control_tokens
 from keraslm.tokenizers.roles import ROLES, USUAL_NAMES, Roles
@@ -46,7 +46,7 @@ class Tokenizer:
         'to be'
     """
 
-    def __init__(self, engine, roles: Roles | None = None):
+    def __init__(self, engine: Any, roles: Roles | None = None) -> None:
         self.engine = engine
         self._roles = roles
 
@@ -88,7 +88,7 @@ class Tokenizer:
         return cls._made(train(texts, kind, vocab_size, min_frequency, lowercase, special_tokens))
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Tokenizer":
+    def load(cls, path: StrPath) -> "Tokenizer":
         """Read a ``tokenizer.json`` (the file, or the folder that holds it).
 
         A ``tokenizer_config.json`` beside it states the roles of the tokens. Without one they are
@@ -102,7 +102,7 @@ class Tokenizer:
         return cls(engine, roles)
 
     @classmethod
-    def from_gpt2_files(cls, vocab: str | os.PathLike, merges: str | os.PathLike) -> "Tokenizer":
+    def from_gpt2_files(cls, vocab: StrPath, merges: StrPath) -> "Tokenizer":
         """Import ``vocab.json`` and ``merges.txt`` of GPT-2 or RoBERTa.
 
         Where the vocabulary has all of RoBERTa's special tokens these are special, and
@@ -113,7 +113,7 @@ class Tokenizer:
         return cls._made(from_gpt2_files(vocab, merges))
 
     @classmethod
-    def from_bert_vocab(cls, vocab: str | os.PathLike, lowercase: bool = True) -> "Tokenizer":
+    def from_bert_vocab(cls, vocab: StrPath, lowercase: bool = True) -> "Tokenizer":
         """Import BERT's ``vocab.txt`` (one token a line)."""
         from keraslm.tokenizers.trainers import from_bert_vocab
 
@@ -126,7 +126,7 @@ class Tokenizer:
         names = tokenizer.special_tokens
         return cls(engine, Roles.from_names(names, source="trained", prompt="open"))
 
-    def save(self, path: str | os.PathLike) -> Path:
+    def save(self, path: StrPath) -> Path:
         """Write ``tokenizer.json``, whole or not at all, and the roles beside it.
 
         Args:
@@ -235,7 +235,9 @@ class Tokenizer:
         text = self.engine.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
         return spacing.join_chinese(text) if self._writes_blanks else text
 
-    def decode_batch(self, batch: Sequence[Sequence[int]], skip_special_tokens: bool = True):
+    def decode_batch(
+        self, batch: Sequence[Sequence[int]], skip_special_tokens: bool = True
+    ) -> list[str]:
         """Texts of several lists of ids."""
         return [self.decode(ids, skip_special_tokens) for ids in batch]
 

@@ -1,7 +1,8 @@
 """Loss, perplexity and bits per byte on held-out text."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,9 @@ class Evaluation(NamedTuple):
     num_tokens: int
 
 
-def evaluate(model, dataset, bytes_per_token=None) -> Evaluation:
+def evaluate(
+    model: Any, dataset: Iterable[Any], bytes_per_token: float | None = None
+) -> Evaluation:
     """Evaluate a language model on batches of ``(inputs, targets[, sample_weight])``.
 
     Args:

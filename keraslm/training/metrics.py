@@ -1,5 +1,7 @@
 """Metrics of language models, weighted by token."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -22,7 +24,7 @@ class Perplexity(keras.metrics.Metric):
         >>> gpt.compile(weighted_metrics=[keraslm.training.Perplexity()])
     """
 
-    def __init__(self, name="perplexity", **kwargs):
+    def __init__(self, name: str = "perplexity", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.total = self.add_weight(name="total", initializer="zeros", dtype="float32")
         self.count = self.add_weight(name="count", initializer="zeros", dtype="float32")

@@ -1,5 +1,7 @@
 """Optimizers that decay matrices only, and the default one of language models."""
 
+from typing import Any
+
 import keras
 
 from keraslm.layers.common import register
@@ -17,7 +19,7 @@ class MatrixDecay(keras.optimizers.Optimizer):
         arguments: of the Keras optimizer.
     """
 
-    def __init__(self, *arguments, decayed="matrices", **settings):
+    def __init__(self, *arguments: Any, decayed: str = "matrices", **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         if decayed not in DECAYED:
             raise ValueError(f"decayed must be one of {', '.join(DECAYED)}; received {decayed!r}.")
@@ -59,7 +61,9 @@ class SGD(MatrixDecay, keras.optimizers.SGD):
     """
 
 
-def default_optimizer(model=None, learning_rate=3e-4, weight_decay=0.1):
+def default_optimizer(
+    model: Any = None, learning_rate: Any = 3e-4, weight_decay: float = 0.1
+) -> keras.optimizers.Optimizer:
     """AdamW that decays matrices but neither norms, biases nor embeddings.
 
     Args:

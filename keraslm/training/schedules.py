@@ -3,7 +3,9 @@
 import keras
 
 
-def warmup_cosine(peak, steps, warmup=0.05, final=0.1):
+def warmup_cosine(
+    peak: float, steps: int, warmup: float = 0.05, final: float = 0.1
+) -> keras.optimizers.schedules.LearningRateSchedule:
     """Up in a line, then down along a cosine: a Keras ``CosineDecay``.
 
     Args:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from keraslm._files import replaced_file, replaced_folder
+from keraslm._types import StrPath
 from keraslm.zoo import cards
 from keraslm.zoo.recipes import RECIPES, SOURCES
 
@@ -48,17 +49,17 @@ class Entry(NamedTuple):
     files: dict[str, Any]
 
     @property
-    def num_bytes(self):
+    def num_bytes(self) -> int:
         """Size of all files."""
         return sum(size for size, _ in self.files.values())
 
     @property
-    def folder(self):
+    def folder(self) -> Path:
         """Where a clone of the repository has it, whether this is one or not."""
         return CLONE / self.kind / self.name
 
 
-def catalogue():
+def catalogue() -> dict[str, Entry]:
     """All `Entry` objects, by name.
 
     Example:
@@ -69,7 +70,7 @@ def catalogue():
     return {name: Entry(name, **fields) for name, fields in entries.items()}
 
 
-def find(name):
+def find(name: str) -> Entry:
     """The `Entry` of a name.
 
     Raises:
@@ -85,7 +86,7 @@ def find(name):
     return entries[name]
 
 
-def get(name, out=None, *, source=None):
+def get(name: str, out: StrPath | None = None, *, source: StrPath | None = None) -> Path:
     """Copy a model, or a set of vectors, of the zoo; every file is checked by its hash.
 
     Args:

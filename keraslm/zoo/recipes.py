@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from keraslm._types import StrPath
 from keraslm.tokenizers.trainers import BERT_SPECIAL_TOKENS
 
 
@@ -159,7 +160,14 @@ def _songci(folder):
                 yield "\n".join((poem["rhythmic"], *poem["paragraphs"])) + "\n"
 
 
-def make(name, out=None, *, data=None, epochs=None, seed=0):
+def make(
+    name: str,
+    out: StrPath | None = None,
+    *,
+    data: StrPath | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+) -> Path:
     """Train a model of the zoo, and write its bundle with a proven int8 ``.tflite``.
 
     Args:

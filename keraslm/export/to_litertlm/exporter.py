@@ -5,9 +5,12 @@ LiteRT-LM runs it on Android, iOS, Linux, macOS and Windows.
 
 import contextlib
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from keraslm._files import replaced_file
+from keraslm._types import StrPath
 from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import prove
 from keraslm.export.to_litertlm import text
@@ -23,17 +26,17 @@ MAGIC = b"LITERTLM"
 
 
 def litertlm(
-    lm,
-    path,
+    lm: Any,
+    path: StrPath,
     *,
-    quantization=None,
-    prefill_lengths=PREFILL_LENGTHS,
-    cache_length=None,
-    chat_template=None,
-    verify="quick",
-    texts=None,
-    limits=None,
-):
+    quantization: str | None = None,
+    prefill_lengths: Sequence[int] = PREFILL_LENGTHS,
+    cache_length: int | None = None,
+    chat_template: str | None = None,
+    verify: str | bool = "quick",
+    texts: str | Sequence[str] | None = None,
+    limits: dict[str, float] | None = None,
+) -> Path:
     """Export a text generator for LiteRT-LM.
 
     Args:

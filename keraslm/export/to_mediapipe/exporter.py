@@ -7,9 +7,12 @@ iOS, in JavaScript, and in Python, which is the same code.
 
 import io
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from keraslm._files import replaced_file
+from keraslm._types import StrPath
 from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import prove
 from keraslm.export.to_mediapipe.answers import answer_of
@@ -17,19 +20,20 @@ from keraslm.export.to_mediapipe.proof import LABELS, VOCABULARY, compared
 from keraslm.litert.conversion import quiet
 from keraslm.litert.flatbuffer import LiteRTFile
 from keraslm.litert.quantization import check_kind
+from keraslm.tokenizers.tokenizer import Tokenizer
 
 
 def mediapipe(
-    model,
-    path,
+    model: Any,
+    path: StrPath,
     *,
-    tokenizer=None,
-    labels=None,
-    length=None,
-    quantization=None,
-    verify="quick",
-    texts=(),
-):
+    tokenizer: Tokenizer | None = None,
+    labels: Sequence[str] | None = None,
+    length: int | None = None,
+    quantization: str | None = None,
+    verify: str | bool = "quick",
+    texts: str | Sequence[str] = (),
+) -> Path:
     r"""Export a task that MediaPipe gives raw text.
 
     The file is for MediaPipe's ``TextClassifier`` or its ``TextEmbedder``, and answers as the

@@ -1,8 +1,11 @@
 """A model as a SavedModel that takes and gives text, and token ids beside it."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from keraslm._files import replaced_folder
+from keraslm._types import StrPath
 from keraslm._version import __version__
 from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import in_float32_task, prove
@@ -13,6 +16,7 @@ from keraslm.models import BERT, GPTEncoder
 from keraslm.models.precision import in_float32
 from keraslm.tasks import Task, TextGenerator
 from keraslm.tasks.table import task_for
+from keraslm.tokenizers.tokenizer import Tokenizer
 
 # What a SavedModel's folder holds; a folder with anything else is not replaced.
 OWN_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "README.md"}
@@ -58,7 +62,15 @@ print(run({inputs}))""",
 }
 
 
-def saved_model(model, path, *, tokenizer=None, labels=None, length=None, verify="quick"):
+def saved_model(
+    model: Any,
+    path: StrPath,
+    *,
+    tokenizer: Tokenizer | None = None,
+    labels: Sequence[str] | None = None,
+    length: int | None = None,
+    verify: str | bool = "quick",
+) -> Path:
     """Export a model as a SavedModel that takes text, in float32.
 
     The signatures, which the README.md in the folder describes:

@@ -1,8 +1,11 @@
 """A model as a ``.tflite`` file: builtin operations only, float32 or quantised."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from keraslm._files import replaced_file
+from keraslm._types import StrPath
 from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import prove
 from keraslm.export.to_tflite import signatures
@@ -23,18 +26,18 @@ PREFILL_LENGTHS = (8, 32, 128)
 
 
 def tflite(
-    lm,
-    path,
+    lm: Any,
+    path: StrPath,
     *,
-    quantization=None,
-    prefill_lengths=PREFILL_LENGTHS,
-    cache_length=None,
-    generate=None,
-    lengths=None,
-    verify="quick",
-    texts=None,
-    limits=None,
-):
+    quantization: str | None = None,
+    prefill_lengths: Sequence[int] = PREFILL_LENGTHS,
+    cache_length: int | None = None,
+    generate: tuple[int, int] | None = None,
+    lengths: int | str | Sequence[int] | None = None,
+    verify: str | bool = "quick",
+    texts: str | Sequence[str] | None = None,
+    limits: dict[str, float] | None = None,
+) -> Path:
     """Export a model to LiteRT.
 
     Decoders get the signatures ``prefill_<T>`` and ``decode``, which LiteRT-LM runs too; every

@@ -7,9 +7,12 @@ import shutil
 import subprocess
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from keraslm._files import replaced_folder
+from keraslm._types import StrPath
 from keraslm._version import __version__
 from keraslm.export.facts import prompt_template, stated_length
 from keraslm.export.manifest import write_manifest
@@ -91,17 +94,17 @@ path; everything else is as published on npm. Of the runtime's builds a browser 
 
 
 def web(
-    lm,
-    folder,
+    lm: Any,
+    folder: StrPath,
     *,
-    quantization=None,
-    prefill_lengths=PREFILL_LENGTHS,
-    cache_length=None,
-    packages=None,
-    verify="quick",
-    texts=None,
-    limits=None,
-):
+    quantization: str | None = None,
+    prefill_lengths: Sequence[int] = PREFILL_LENGTHS,
+    cache_length: int | None = None,
+    packages: StrPath | None = None,
+    verify: str | bool = "quick",
+    texts: str | Sequence[str] | None = None,
+    limits: dict[str, float] | None = None,
+) -> Path:
     """Export a text generator as a web page that runs it in the browser, from static files.
 
     The folder has the page, ``keraslm.js`` for pages of your own, the model as ``.tflite``,
