@@ -84,6 +84,12 @@ CALLS = {
     "greedy": ("gpt", "generate", strings(TEXTS) | settings(12, 0.0, 5, 1.0, 0)),
     "sampled": ("gpt", "generate", strings(TEXTS[:1]) | settings(12, 0.9, 30, 0.95, 3)),
     "too long": ("gpt", "generate", strings(["word " * 400]) | settings(3, 0.0, 1, 1.0, 0)),
+    "negative temperature": ("gpt", "generate", strings(["a"]) | settings(3, -1.0, 1, 1.0, 0)),
+    "no temperature": ("gpt", "generate", strings(["a"]) | settings(3, float("nan"), 1, 1.0, 0)),
+    "negative top_k": ("gpt", "generate", strings(["a"]) | settings(3, 1.0, -1, 1.0, 0)),
+    "no top_p": ("gpt", "generate", strings(["a"]) | settings(3, 1.0, 1, 0.0, 0)),
+    "large top_p": ("gpt", "generate", strings(["a"]) | settings(3, 1.0, 1, 1.5, 0)),
+    "no new tokens": ("gpt", "generate", strings(["a"]) | settings(0, 1.0, 1, 1.0, 0)),
     "score": ("gpt", "score", strings(SCORED)),
     "too long a score": ("gpt", "score", strings(["word " * 400])),
     "logits": ("gpt", "logits", {"token_ids": ([[1, 2, 3]], "int32")}),
@@ -177,6 +183,21 @@ def test_too_long_a_prompt_is_told(found):
     assert "fills the context of 160 tokens" in found["too long"]
     assert "More tokens than the context of 160" in found["too long a score"]
     assert "token_ids must be from 0 to 599" in found["no token"]
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ("negative temperature", "temperature must be 0 (greedy) or more"),
+        ("no temperature", "temperature must be 0 (greedy) or more"),
+        ("negative top_k", "top_k must be 0 (off) or a positive whole number"),
+        ("no top_p", "top_p must be above 0 and at most 1"),
+        ("large top_p", "top_p must be above 0 and at most 1"),
+        ("no new tokens", "max_new_tokens must be a positive whole number"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(found, call, says):
+    assert says in found[call]
 
 
 def test_score_is_that_of_keras(lm, found):

@@ -42,7 +42,7 @@ _TEXT = "`text` string (batch,)"
 _IDS = "`token_ids` int32 (batch, seq)"
 _SETTINGS = (
     "`max_new_tokens` int32 (), `temperature` float32 () (0: greedy), `top_k` int32 (), "
-    "`top_p` float32 (), `seed` int32 ()"
+    "`top_p` float32 (), `seed` int32 () (a larger one of Python's is its remainder by 2**31 - 1)"
 )
 _OTHER_INPUTS = {
     "padding_mask": "`padding_mask` bool (batch, seq), True for real tokens; padding is on the "
@@ -89,7 +89,8 @@ def decoder_endpoints(lm):
             model.max_length,
             f"The prompt fills the context of {model.max_length} tokens: nothing can follow.",
         )
-        with tf.control_dependencies([full]):  # before the model sees positions it does not have
+        checks = [full, *_settings_checks(max_new_tokens, **sampling)]
+        with tf.control_dependencies(checks):  # before the model sees positions it does not have
             token_ids = tf.identity(token_ids)
         tokens, counts = lm.generator.generate_in_graph(
             token_ids,
@@ -119,9 +120,8 @@ def decoder_endpoints(lm):
 
     def default(text):
         settings = _default_settings(config, model.vocab_size)
-        if (
-            most := stated_length(lm)
-        ) is not None:  # with the longest prompt, which it does not cut
+        most = stated_length(lm)
+        if most is not None:  # with the longest prompt, which it does not cut
             most = tf.constant(most, name=f"{DEFAULT}max_length")
             longest = tf.reduce_max(encode(text).row_lengths(), keepdims=False)
             longest = tf.maximum(tf.cast(longest, tf.int32), 1)
@@ -357,6 +357,18 @@ def _right_padded(rows, fill):
     ids = rows.to_tensor(fill)
     missing = tf.maximum(1 - tf.shape(ids)[1], 0)
     return tf.pad(ids, [[0, 0], [0, missing]], constant_values=fill)
+
+
+def _settings_checks(max_new_tokens, temperature, top_k, top_p, **_):
+    """Assertions that settings are what `GenerationConfig` allows, in its words."""
+    allowed = {
+        "max_new_tokens must be a positive whole number.": max_new_tokens >= 1,
+        "temperature must be 0 (greedy) or more.": (temperature >= 0)
+        & tf.math.is_finite(temperature),
+        "top_k must be 0 (off) or a positive whole number.": top_k >= 0,
+        "top_p must be above 0 and at most 1.": (top_p > 0) & (top_p <= 1),
+    }
+    return [tf.debugging.Assert(is_right, [says]) for says, is_right in allowed.items()]
 
 
 def checked_ids(token_ids, model):
