@@ -1,4 +1,8 @@
-"""What every entry point asks of a text."""
+"""What every entry point asks of texts and token ids."""
+
+import operator
+from collections.abc import Iterable
+from typing import Any
 
 
 def checked_text(text: object, name: str = "text") -> str:
@@ -24,3 +28,52 @@ def checked_text(text: object, name: str = "text") -> str:
             f"{error.start}. Cut texts between characters, or replace it."
         ) from None
     return text
+
+
+def checked_texts(texts: Any, name: str = "text") -> list[str]:
+    """A text, or several, as a list.
+
+    Args:
+        texts: a str, or a list or another iterable of str.
+        name: of the argument, for errors.
+
+    Raises:
+        ValueError: neither, or a text that `checked_text` refuses.
+    """
+    if isinstance(texts, str):
+        return [checked_text(texts, name)]
+    if isinstance(texts, bytes) or not isinstance(texts, Iterable):
+        raise ValueError(f"{name} must be a str or a list of str; received {type(texts).__name__}.")
+    return [checked_text(text, f"{name}[{i}]") for i, text in enumerate(texts)]
+
+
+def checked_ids(ids: Any, vocab_size: int | None = None) -> list[int]:
+    """Token ids as a list of ints.
+
+    Args:
+        ids: whole numbers, of Python or of NumPy or in an array.
+        vocab_size: how many there are; ``None``: that is not asked.
+
+    Raises:
+        ValueError: a str, a number that is not whole, a bool, or one that is no id.
+    """
+    if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+        raise ValueError(f"token ids must be a list of whole numbers; received {ids!r}.")
+    numbers = []
+    for value in ids:
+        try:
+            number = None if isinstance(value, bool) else operator.index(value)
+        except TypeError:
+            number = None
+        if number is None:
+            raise ValueError(f"token ids must be whole numbers; received {value!r}.")
+        numbers.append(number)
+    last = 2**32 - 1 if vocab_size is None else vocab_size - 1
+    if numbers and (min(numbers) < 0 or max(numbers) > last):
+        wrong = min(numbers) if min(numbers) < 0 else max(numbers)
+        known = f"from 0 to {last}" if vocab_size else "0 or more"
+        raise ValueError(
+            f"token ids must be {known}; received {wrong}. Was the text encoded with another "
+            "tokenizer?"
+        )
+    return numbers

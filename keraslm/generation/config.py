@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import numbers
+import operator
 from typing import Any
 
 
@@ -51,14 +52,16 @@ class GenerationConfig:
             ("repetition_penalty", "above 0", lambda v: v > 0),
             ("seed", "a whole number", lambda v: v is None or _is_whole(v)),
         )  # fmt: skip
+        default = {field.name: field.default for field in dataclasses.fields(self)}
         for name, meaning, check in checks:
             value = getattr(self, name)
             is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-            if not (value is None or (is_number and math.isfinite(value))) or not check(value):
+            may_be = value is None and default[name] is None or is_number and math.isfinite(value)
+            if not (may_be and check(value)):
                 raise ValueError(f"{name} must be {meaning}; received {value!r}.")
             if name in ("max_new_tokens", "top_k", "seed") and value is not None:
                 object.__setattr__(self, name, int(value))
-        object.__setattr__(self, "stop_ids", tuple(int(i) for i in self.stop_ids))
+        object.__setattr__(self, "stop_ids", _ids(self.stop_ids))
 
     @property
     def is_sampled(self) -> bool:
@@ -84,6 +87,19 @@ class GenerationConfig:
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON-ready values."""
         return {**dataclasses.asdict(self), "stop_ids": list(self.stop_ids)}
+
+
+def _ids(value):
+    """Token ids as a tuple of ints."""
+    try:
+        ids = None if isinstance(value, str) else tuple(map(operator.index, value))
+    except TypeError:
+        ids = None
+    if ids is None or any(isinstance(i, bool) or i < 0 for i in value):
+        raise ValueError(
+            f"stop_ids must be a list of token ids, whole numbers from 0 on; received {value!r}."
+        )
+    return ids
 
 
 def _is_whole(value):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keraslm._text import checked_ids
 from keraslm._types import Tensor
 from keraslm.generation.cache import ContextModel, StepModel, init_cache, take_rows, updated
 from keraslm.generation.config import GenerationConfig
@@ -343,17 +344,13 @@ class Generator:
 
     def _check(self, sequences, longest):
         for ids in sequences:
-            if not len(ids):
+            ids = checked_ids(ids, self.model.vocab_size)
+            if not ids:
                 raise ValueError("A prompt has no tokens. Start from the end-of-text token.")
             if len(ids) > longest:
                 raise ValueError(
                     f"The text has {len(ids)} tokens, more than the context of {longest}. "
                     "Shorten it."
-                )
-            if min(ids) < 0 or max(ids) >= self.model.vocab_size:
-                raise ValueError(
-                    f"token ids must be from 0 to {self.model.vocab_size - 1}; received "
-                    f"{min(ids)} to {max(ids)}. Was the text encoded with another tokenizer?"
                 )
 
     def _bucket(self, length):

@@ -7,6 +7,7 @@ import typing
 from typing import Any
 
 from keraslm.interop.families import ACTIVATIONS, FAMILIES
+from keraslm.layers.positions import checked_scaling
 from keraslm.models.config import TransformerConfig
 
 
@@ -238,7 +239,10 @@ def _add_rotary(family, fields, config, where):
         parameters.setdefault(
             "original_max_position_embeddings", config.get("max_position_embeddings")
         )
-        fields["rotary_scaling"] = parameters
+        try:
+            fields["rotary_scaling"] = checked_scaling("rotary_scaling", parameters)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
 
 
 def head_of(family, config, where):

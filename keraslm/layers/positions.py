@@ -217,11 +217,16 @@ def rotary_rates(base, width, scaling=None):
     scaling = scaling or {}
     if not isinstance(scaling, dict):
         raise ValueError(f"scaling must be a dict or None; received {scaling!r}.")
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    kind = scaling.get("rope_type", scaling.get("type", "default" if not scaling else None))
+    if not isinstance(kind, str) or kind not in ("default", *SCALINGS):
+        raise ValueError(f"rope_type must be one of {('default', *SCALINGS)}; received {kind!r}.")
+    if unknown := sorted(set(scaling) - {"rope_type", "type", *KEYS.get(kind, ())}, key=str):
+        raise ValueError(
+            f"The rope scaling {kind!r} has no {unknown[0]!r}; received {scaling}. It takes "
+            f"{', '.join(KEYS.get(kind, ())) or 'nothing'}."
+        )
     if kind == "default":
         return rates.astype("float32"), 1.0
-    if not isinstance(kind, str) or kind not in SCALINGS:
-        raise ValueError(f"rope_type must be one of {('default', *SCALINGS)}; received {kind!r}.")
     odd = f"The rope scaling {kind!r} has a value that cannot be; received {scaling}."
     try:
         with np.errstate(all="ignore"):
@@ -230,7 +235,7 @@ def rotary_rates(base, width, scaling=None):
         raise ValueError(f"The rope scaling {kind!r} needs {error}; received {scaling}.") from error
     except (ArithmeticError, TypeError, ValueError) as error:
         raise ValueError(odd) from error
-    if not np.isfinite([*rates, factor]).all():
+    if not np.isfinite([*rates, factor]).all() or min(rates, default=1) <= 0:
         raise ValueError(odd)
     return rates.astype("float32"), factor
 
@@ -273,3 +278,13 @@ def _sharpness(scaling):
 
 
 SCALINGS = {"linear": _linear, "llama3": _llama3, "yarn": _yarn}
+# What each reads. Transformers writes the length for all of them.
+_LENGTHS = ("factor", "original_max_position_embeddings")
+KEYS = {
+    "linear": _LENGTHS,
+    "llama3": (*_LENGTHS, "low_freq_factor", "high_freq_factor"),
+    "yarn": (
+        *_LENGTHS, "beta_fast", "beta_slow", "truncate", "attention_factor", "mscale",
+        "mscale_all_dim",
+    ),
+}  # fmt: skip

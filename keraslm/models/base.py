@@ -181,20 +181,30 @@ class TransformerModel(keras.Model):
         return super().predict(x, *args, **kwargs)
 
     def check_ids(self, inputs: Any) -> None:
-        """Raise a ValueError if a NumPy array of ids holds one outside the vocabulary.
+        """Raise a ValueError if a NumPy array of ids holds what is none, or none of the vocabulary.
 
         TensorFlow's own message for it names neither the argument nor the vocabulary, and under
         XLA there is none.
         """
         ids = inputs.get("token_ids") if isinstance(inputs, dict) else inputs
-        if isinstance(ids, np.ndarray) and ids.size and ids.dtype.kind in "iu":
-            low, high = int(ids.min()), int(ids.max())
-            if low < 0 or high >= self.transformer_config.vocab_size:
-                raise ValueError(
-                    f"token_ids must be from 0 to {self.transformer_config.vocab_size - 1}; "
-                    f"received {low if low < 0 else high}. Was the text encoded with another "
-                    "tokenizer?"
-                )
+        if not (isinstance(ids, np.ndarray) and ids.size):
+            return
+        is_whole = ids.dtype.kind in "iu" or (
+            ids.dtype.kind == "f" and np.array_equal(ids, np.rint(ids))
+        )
+        if not is_whole:
+            raise ValueError(
+                f"token_ids must be whole numbers; received an array of {ids.dtype}"
+                f"{' with fractions' if ids.dtype.kind == 'f' else ''}. Encode texts with the "
+                "model's tokenizer."
+            )
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= self.transformer_config.vocab_size:
+            raise ValueError(
+                f"token_ids must be from 0 to {self.transformer_config.vocab_size - 1}; "
+                f"received {low if low < 0 else high}. Was the text encoded with another "
+                "tokenizer?"
+            )
 
     # === Keras ===
 

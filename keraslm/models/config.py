@@ -99,6 +99,22 @@ class TransformerConfig(BlockShape):
                 f"received {self.window_layers}."
             )
 
+        if self.window_layers and self.window is None:
+            raise ValueError(
+                f"window_layers={self.window_layers} needs window, the tokens that they see."
+            )
+        if self.positions == "rotary":
+            turned = int((self.head_dim or 0) * self.rotary_fraction)
+            if turned % 2:
+                raise ValueError(
+                    f"head_dim must be even for rotary positions; received {self.head_dim}, of "
+                    f"which {turned} features are turned."
+                )
+        elif self.rotary_scaling is not None:
+            raise ValueError(
+                f'rotary_scaling needs positions="rotary"; received positions={self.positions!r}.'
+            )
+
     def attention(self, block: int) -> dict[str, Any]:
         """What attention is like in a block, by its number, where blocks differ."""
         has_window = self.window is not None and block in (self.window_layers or (block,))

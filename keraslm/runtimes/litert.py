@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keraslm._text import checked_ids
 from keraslm._types import StrPath
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.processors import ORDER, check_supported
@@ -195,7 +196,7 @@ class LiteRTModel:
 
     def _tokens(self, prompt, config, context):
         """Pairs of a new token and its log-probability."""
-        prompt = [int(i) for i in prompt]
+        prompt = checked_ids(prompt, self.vocab_size)
         self._check(prompt)
         check_supported(config, self.supports, "LiteRT")
         self.reset()
@@ -246,6 +247,7 @@ class LiteRTModel:
             raise ValueError(
                 f"top_k must be at most 64 in one call, or 0 for all; received {top_k}."
             )
+        prompt = checked_ids(prompt, self.vocab_size)
         longest = signature.details["tokens"]["shape"][1]
         if not 0 < len(prompt) <= longest:
             raise ValueError(f"The prompt must have 1 to {longest} tokens; it has {len(prompt)}.")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from keraslm._text import checked_text, checked_texts
 from keraslm._types import StrPath
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.generator import Generated, Generator
@@ -127,10 +128,10 @@ class TextGenerator:
         Raises:
             ValueError: a prompt that fills the context, or a setting out of range.
         """
-        prompts = [text] if isinstance(text, str) else list(text)
+        prompts = checked_texts(text)
         ids = self.prompt_ids(prompts, allow_control_tokens=allow_control_tokens)
         config = self._config(ids, max_new_tokens, max_length, settings)
-        if not isinstance(num_return_sequences, int) or num_return_sequences < 1:
+        if type(num_return_sequences) is not int or num_return_sequences < 1:
             raise ValueError(
                 "num_return_sequences must be a positive whole number; received "
                 f"{num_return_sequences!r}."
@@ -196,7 +197,7 @@ class TextGenerator:
         Yields:
             text; a piece waits until its characters are whole.
         """
-        ids = self.prompt_ids([text], allow_control_tokens=allow_control_tokens)
+        ids = self.prompt_ids([checked_text(text)], allow_control_tokens=allow_control_tokens)
         config = self._config(ids, max_new_tokens, max_length, settings)
         pieces = TextStream(self.tokenizer, ids[0], stop, prompt=text)
         return self._stream(ids, config, pieces)
@@ -418,6 +419,10 @@ class TextGenerator:
         if stated and is_default and max_new_tokens is None and max_length is None:
             max_length = max(stated, 1 + max(len(ids) for ids in prompts))  # it bounds no prompt
         if max_length is not None:
+            if type(max_length) is not int or max_length < 1:
+                raise ValueError(
+                    f"max_length must be a positive whole number; received {max_length!r}."
+                )
             longest = max(len(ids) for ids in prompts)
             max_new_tokens = max_length - longest
             if max_new_tokens < 1:
@@ -427,4 +432,10 @@ class TextGenerator:
                 )
         if max_new_tokens is not None:
             settings["max_new_tokens"] = max_new_tokens
-        return self.generation_config.replace(**settings)
+        config = self.generation_config.replace(**settings)
+        if "stop_ids" in settings and max(config.stop_ids, default=0) >= self.model.vocab_size:
+            raise ValueError(
+                f"stop_ids must be from 0 to {self.model.vocab_size - 1}; received "
+                f"{max(config.stop_ids)}."
+            )
+        return config

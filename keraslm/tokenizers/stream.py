@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 
+from keraslm._text import checked_texts
 from keraslm.tokenizers import spacing
 from keraslm.tokenizers.tokenizer import Tokenizer
 
@@ -20,6 +21,9 @@ class StopStrings:
     Attributes:
         stopped: whether one came. Nothing goes through after it.
 
+    Raises:
+        ValueError: ``stop`` is neither a str nor a list of str.
+
     Example:
         >>> stop = StopStrings("END")
         >>> stop.add("so E"), stop.add("N"), stop.add("D of it"), stop.stopped
@@ -28,7 +32,7 @@ class StopStrings:
 
     def __init__(self, stop: str | Sequence[str] = ()):
         self.stopped = False
-        self._stops = [s for s in ([stop] if isinstance(stop, str) else stop) if s]
+        self._stops = [s for s in checked_texts(stop, "stop") if s]
         self._held = ""
 
     def add(self, piece: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from keraslm._files import replaced_file
-from keraslm._text import checked_text
+from keraslm._text import checked_ids, checked_text, checked_texts
 from keraslm._types import StrPath
 from keraslm.tokenizers import files, spacing
 from keraslm.tokenizers.control import without_control_tokens
@@ -175,9 +175,11 @@ class Tokenizer:
         allow_control_tokens: bool = True,
     ) -> list[list[int]]:
         """Ids of several texts, in parallel; see `encode`."""
+        if isinstance(texts, str):
+            raise ValueError("texts must be a list of str; received a str. Use encode for one.")
         engine = self.engine if allow_control_tokens else self._plain_engine
         encodings = engine.encode_batch_fast(
-            [checked_text(text) for text in texts], add_special_tokens=add_special_tokens
+            checked_texts(texts, "texts"), add_special_tokens=add_special_tokens
         )
         return [encoding.ids for encoding in encodings]
 
@@ -221,8 +223,11 @@ class Tokenizer:
 
         Bytes that are no whole character become U+FFFD. Between Chinese characters there are no
         blanks, which WordPiece and words as tokens would write.
+
+        Raises:
+            ValueError: what is no id.
         """
-        text = self.decode_plain(ids, skip_special_tokens)
+        text = self.decode_plain(checked_ids(ids), skip_special_tokens)
         return spacing.clean_up(text) if self.cleans_up else text
 
     def decode_plain(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:

@@ -156,6 +156,41 @@ def test_mediapipe_proves_and_cuts(texts, tokenizer, tmp_path):
         export.mediapipe(task, tmp_path, length=99)
 
 
+def with_another_head(task):
+    """The task with the last matrix of its model negated: what is before it is the same."""
+    model = type(task.model).from_config(task.model.get_config())
+    weights = task.model.get_weights()
+    last = max(i for i, w in enumerate(weights) if w.ndim == 2)
+    weights[last] = -weights[last]
+    model.set_weights(weights)
+    return task.with_model(model)
+
+
+# Those of which no other test damages a file.
+PROVEN = ["fill", "answer", "next"]
+
+
+@pytest.mark.parametrize(
+    "name", [*PROVEN, *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS if n not in PROVEN)]
+)
+def test_the_proof_of_a_tflite_sees_other_answers(name, tokenizer, tmp_path):
+    task = EVERY[name](tokenizer)
+    path = export.tflite(task, tmp_path, lengths=LENGTH, verify=False)
+    assert export.verify(path, task).passed
+    result = export.verify(path, with_another_head(task))
+    assert not result.passed and result.equal_tokens < result.tokens
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*PROVEN, "tag", "regression", "mean True"])
+def test_the_proof_of_a_saved_model_sees_other_answers(name, tokenizer, tmp_path):
+    task = EVERY[name](tokenizer)
+    path = export.saved_model(task, tmp_path / "sm", verify=False)
+    assert export.verify(path, task).passed
+    result = export.verify(path, with_another_head(task))
+    assert not result.passed and result.equal_tokens < result.tokens
+
+
 def test_what_is_not_a_number_fails_every_proof():
     nan = float("nan")
     for found in ([1.0, nan], [1.0, float("inf")], [1.0], nan):

@@ -47,7 +47,7 @@ def _plain(array):
 
 
 def stated_in(path: Path, vocab_size: int) -> dict[str, Any]:
-    """The facts in the SavedModel of a text generator; one of keraslm 0.1 does not name them."""
+    """The facts in the SavedModel of a text generator; an earlier one does not name them."""
     found = constants(path)
     if not any(name.startswith(DEFAULT) for name in found):
         return {}

@@ -78,7 +78,7 @@ def _ask_both(encoder, litert, tally):
     task = _as_long_as(encoder.task, litert.max_length)
     examples: list[Example] = []
     if hasattr(task, "ask"):
-        names = list(encoder(**random_inputs(encoder, 1, 1)))
+        names = list(encoder(**random_inputs(encoder, 2, 1)))  # Keras warns of a softmax of one
 
         def run(**inputs):
             inputs = {name: np.asarray(x) for name, x in inputs.items()}

@@ -1,0 +1,138 @@
+"""What is no text, no list of texts and no token id gets a sentence, wherever it comes in."""
+
+import numpy as np
+import pytest
+
+from keraslm._text import checked_ids, checked_texts
+from keraslm.generation import GenerationConfig
+from keraslm.models import BERT, GPT
+from keraslm.tasks import TextGenerator
+from keraslm.tokenizers import Tokenizer
+
+TOKENIZER = Tokenizer.train(["to be or not to be"] * 3, kind="char", vocab_size=None)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return TextGenerator(GPT(TOKENIZER.vocab_size, 1, 8, 2, max_length=16), TOKENIZER)
+
+
+TEXTS = [
+    (3, "text must be a str or a list of str; received int"),
+    (None, "text must be a str or a list of str; received NoneType"),
+    (b"to", "text must be a str or a list of str; received bytes"),
+    ([None], r"text\[0\] must be str; received NoneType"),
+    (["to", 3.5], r"text\[1\] must be str; received float"),
+    ("\ud800", "half of a character, the lone surrogate U"),
+    ([], "There is no prompt: give a text or a list of texts"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), TEXTS, ids=repr)
+def test_what_is_no_prompt(tiny, text, says):
+    with pytest.raises(ValueError, match=says):
+        tiny.generate(text)
+
+
+@pytest.mark.parametrize("call", ["stream", "score"])
+@pytest.mark.parametrize("text", [3, None, ["to"], "\ud800"], ids=repr)
+def test_one_text_is_one_text(tiny, call, text):
+    with pytest.raises(ValueError, match="text"):
+        list(getattr(tiny, call)(text))
+
+
+SETTINGS = [
+    ({"stop": 3}, "stop must be a str or a list of str; received int"),
+    ({"stop": [None]}, r"stop\[0\] must be str; received NoneType"),
+    ({"stop_ids": "x"}, "stop_ids must be a list of token ids"),
+    ({"stop_ids": 3}, "stop_ids must be a list of token ids"),
+    ({"stop_ids": (-1,)}, "stop_ids must be a list of token ids, whole numbers from 0"),
+    ({"stop_ids": (1.5,)}, "stop_ids must be a list of token ids"),
+    ({"stop_ids": (True,)}, "stop_ids must be a list of token ids"),
+    ({"stop_ids": (10**6,)}, "stop_ids must be from 0 to .*; received 1000000"),
+    ({"num_return_sequences": True}, "num_return_sequences must be a positive whole number"),
+    ({"num_return_sequences": 1.0}, "num_return_sequences must be a positive whole number"),
+    ({"max_new_tokens": True}, "max_new_tokens must be a positive whole number; received True"),
+    ({"max_new_tokens": "5"}, "max_new_tokens must be a positive whole number; received '5'"),
+    ({"max_length": "9"}, "max_length must be a positive whole number; received '9'"),
+    ({"max_length": 2.5}, "max_length must be a positive whole number; received 2.5"),
+    ({"temperature": float("nan")}, "temperature must be 0 .greedy. or more; received nan"),
+    ({"temperature": "hot"}, "temperature must be 0 .greedy. or more; received 'hot'"),
+    ({"top_p": True}, "top_p must be above 0 and at most 1; received True"),
+    ({"top_k": 2.5}, "top_k must be 0 .off. or a positive whole number; received 2.5"),
+    ({"min_p": float("inf")}, "min_p must be from 0 to 1; received inf"),
+    ({"repetition_penalty": None}, "repetition_penalty must be above 0; received None"),
+    ({"seed": 1.5}, "seed must be a whole number; received 1.5"),
+    ({"seed": "a"}, "seed must be a whole number; received 'a'"),
+]
+
+
+@pytest.mark.parametrize(("settings", "says"), SETTINGS, ids=repr)
+def test_settings_that_are_none(tiny, settings, says):
+    with pytest.raises(ValueError, match=says):
+        tiny.generate("to", **settings)
+
+
+def test_numbers_of_numpy_are_numbers(tiny):
+    config = GenerationConfig(stop_ids=np.array([3, 4]), top_k=np.int64(5))
+    assert config.stop_ids == (3, 4) and config.top_k == 5
+    assert checked_ids(np.array([1, 2])) == [1, 2]
+    assert checked_texts(iter(["a", "b"])) == ["a", "b"]
+
+
+IDS = [
+    ([1.5], "token ids must be whole numbers; received 1.5"),
+    ([1.0], "token ids must be whole numbers; received 1.0"),
+    ([True], "token ids must be whole numbers; received True"),
+    (["a"], "token ids must be whole numbers; received 'a'"),
+    ("abc", "token ids must be a list of whole numbers; received 'abc'"),
+    (7, "token ids must be a list of whole numbers; received 7"),
+    ([-1], "token ids must be .*; received -1"),
+    ([10**12], "token ids must be .*; received 1000000000000"),
+]
+
+
+@pytest.mark.parametrize(("ids", "says"), IDS, ids=repr)
+def test_what_is_no_token_id(tiny, ids, says):
+    with pytest.raises(ValueError, match=says):
+        TOKENIZER.decode(ids)
+    with pytest.raises(ValueError, match="token ids"):
+        tiny.generator.generate([ids], GenerationConfig())
+
+
+def test_a_padded_vocabulary_has_ids_without_text():
+    assert TOKENIZER.decode([TOKENIZER.vocab_size + 40]) == ""
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (np.array([[1.5, 2.0]]), "whole numbers; received an array of float64 with fractions"),
+        (np.array([[np.nan]]), "whole numbers; received an array of float64 with fractions"),
+        (np.array([[True]]), "whole numbers; received an array of bool"),
+        (np.array([["to"]]), "whole numbers; received an array of <U2"),
+        (np.array([[99]]), "from 0 to 19; received 99"),
+        (np.array([[-1]]), "from 0 to 19; received -1"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("model", [GPT, BERT])
+def test_models_name_what_is_no_id(model, array, says):
+    model = model(20, 1, 8, 2, max_length=8)
+    with pytest.raises(ValueError, match=says):
+        model(array)
+    with pytest.raises(ValueError, match=says):
+        model.predict(array, verbose=0)
+
+
+def test_a_batch_is_a_list():
+    with pytest.raises(ValueError, match="texts must be a list of str; received a str"):
+        TOKENIZER.encode_batch("to be")
+    with pytest.raises(ValueError, match=r"texts\[1\] must be str; received int"):
+        TOKENIZER.encode_batch(["to", 3])
+
+
+def test_control_characters_are_text():
+    tokenizer = Tokenizer.train(["to be"] * 3, vocab_size=260)
+    text = "a\x00b\x07\x1b[0m\u200b\x85"
+    assert tokenizer.decode(tokenizer.encode(text)) == text
