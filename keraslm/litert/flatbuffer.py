@@ -139,7 +139,7 @@ class LiteRTFile:
         self,
         graph: Any,
         name: str,
-        shape: Sequence[int],
+        shape: Sequence[int] | np.ndarray,
         dtype: str,
         values: np.ndarray | None = None,
     ) -> int:
