@@ -37,7 +37,6 @@ CASES = [
     ("llama", "LlamaForCausalLM", {"tie_word_embeddings": True}),
     ("llama", "LlamaForCausalLM", {"rope_parameters": YARN}),
     ("mistral", "MistralForCausalLM", {**GROUPED, "sliding_window": 5}),
-    ("mistral", "MistralForCausalLM", {**GROUPED, "sliding_window": 3, "layer_types": MIXED}),
     ("qwen2", "Qwen2ForCausalLM", {"num_key_value_heads": 2, "tie_word_embeddings": True}),
     ("qwen3", "Qwen3ForCausalLM", GROUPED),
     (
