@@ -137,7 +137,8 @@ def draw(logits: Any, seed: Any, row: Any, step: Any) -> Any:
         sums = ops.sum(ops.reshape(blocks, (-1, groups, SIDE)), axis=-1)
         place = _first(sums / against[:, 2 * SIDE :])
     block = place * SIDE + _first(_part(blocks, place) / against[:, SIDE : 2 * SIDE])
-    return block * SIDE + _first(_part(weights, block) / against[:, :SIDE])
+    token = block * SIDE + _first(_part(weights, block) / against[:, :SIDE])
+    return ops.minimum(token, logits.shape[-1] - 1)  # of NaN any may be the first
 
 
 def _first(scores):

@@ -14,7 +14,7 @@ def content(lm):
     for weight in lm.model.weights:  # the converter drops a bias of zeros
         if weight.name == "bias":
             weight.assign_add(np.linspace(-0.1, 0.1, weight.shape[0]))
-    return convert(lm.model, (8,), generate=(16, 8))
+    return convert(lm.model, (8,), generate=(16, 8), stop_ids=lm.generation_config.stop_ids)
 
 
 def test_biases_tables_and_attention(lm, content):
@@ -39,7 +39,6 @@ def test_twice_is_once(content):
 
 
 def test_the_generate_signature(lm, content, tmp_path):
-    from keraslm.generation import GenerationConfig
 
     path = tmp_path / "model.tflite"
     path.write_bytes(content)
@@ -48,7 +47,8 @@ def test_the_generate_signature(lm, content, tmp_path):
     prompt = lm.tokenizer.encode("The government said")
     for settings in ({"temperature": 0.0}, {"temperature": 0.8, "top_k": 20, "seed": 5},
                      {"temperature": 1.0, "top_k": 64, "top_p": 0.8, "seed": 6}):  # fmt: skip
-        wanted = lm.generator.generate([prompt], GenerationConfig(8, **settings))[0].ids
+        config = lm.generation_config.replace(max_new_tokens=8, **settings)
+        wanted = lm.generator.generate([prompt], config)[0].ids
         assert litert.generate_at_once(prompt, 8, **settings) == wanted
     assert len(litert.generate_at_once(prompt, 3)) == 3
     with pytest.raises(ValueError, match="must have 1 to 16 tokens; it has 17"):
