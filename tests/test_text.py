@@ -1,5 +1,6 @@
 """What is no text, no list of texts and no token id gets a sentence, wherever it comes in."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -123,6 +124,26 @@ def test_models_name_what_is_no_id(model, array, says):
         model(array)
     with pytest.raises(ValueError, match=says):
         model.predict(array, verbose=0)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("label", [3, -1, 1.5, float("nan")])
+def test_labels_that_are_no_class(label, jit_compile):
+    model = BERT(20, 1, 8, 2, max_length=8, head="classifier", num_classes=3)
+    ids = np.array([[1, 2], [3, 4]])
+    model.compile(jit_compile=jit_compile)
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match="labels must be whole numbers from 0 to 2.*received"):
+            call(ids, np.array([0, label]), verbose=0)
+
+
+def test_a_class_that_the_loss_ignores_is_a_label():
+    model = BERT(20, 1, 8, 2, max_length=8, head="classifier", num_classes=3)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
+    model.compile("sgd", loss)
+    model.check_labels(np.array([0, 2, -1]))
+    with pytest.raises(ValueError, match="received -2"):
+        model.check_labels(np.array([0, 2, -2]))
 
 
 def test_a_batch_is_a_list():

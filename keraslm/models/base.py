@@ -147,6 +147,7 @@ class TransformerModel(keras.Model):
 
     def fit(self, x=None, *args, **kwargs):
         self.check_ids(x)
+        self.check_labels(args[0] if args else kwargs.get("y"))
         if type(x).__name__.endswith("Dataset"):
             # Keras warns that its own shuffling does not apply to a tf.data.Dataset.
             kwargs.setdefault("shuffle", False)
@@ -174,6 +175,7 @@ class TransformerModel(keras.Model):
 
     def evaluate(self, x=None, *args, **kwargs):
         self.check_ids(x)
+        self.check_labels(args[0] if args else kwargs.get("y"))
         return super().evaluate(x, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
@@ -204,6 +206,29 @@ class TransformerModel(keras.Model):
                 f"token_ids must be from 0 to {self.transformer_config.vocab_size - 1}; "
                 f"received {low if low < 0 else high}. Was the text encoded with another "
                 "tokenizer?"
+            )
+
+    def check_labels(self, labels: Any) -> None:
+        """Raise a ValueError if a NumPy array holds labels that are no class of the output.
+
+        Of one that is, ``SparseCategoricalCrossentropy`` takes the logarithm; of another it makes
+        NaN under XLA, and says nothing.
+        """
+        loss = getattr(self, "loss", None)
+        is_sparse = isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
+        if not (is_sparse or loss == "sparse_categorical_crossentropy"):
+            return
+        is_number = isinstance(labels, np.ndarray) and labels.dtype.kind in "iuf"
+        if not (is_number and labels.size) or isinstance(self.output, dict):
+            return
+        classes = self.output.shape[-1]
+        is_class = (labels >= 0) & (labels < classes) & (labels == np.rint(labels))
+        if (ignored := getattr(loss, "ignore_class", None)) is not None:
+            is_class |= labels == ignored
+        if not is_class.all():
+            raise ValueError(
+                f"labels must be whole numbers from 0 to {classes - 1}, one of {classes} classes; "
+                f"received {labels[~is_class][0]}."
             )
 
     # === Keras ===
