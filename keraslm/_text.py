@@ -1,7 +1,6 @@
 """What every entry point asks of texts and token ids."""
 
 import operator
-from collections.abc import Iterable
 from typing import Any
 
 
@@ -42,9 +41,26 @@ def checked_texts(texts: Any, name: str = "text") -> list[str]:
     """
     if isinstance(texts, str):
         return [checked_text(texts, name)]
-    if isinstance(texts, bytes) or not isinstance(texts, Iterable):
+    if isinstance(texts, bytes) or not is_iterable(texts):
         raise ValueError(f"{name} must be a str or a list of str; received {type(texts).__name__}.")
     return [checked_text(text, f"{name}[{i}]") for i, text in enumerate(texts)]
+
+
+def is_iterable(values: Any) -> bool:
+    """Whether there is something to go through; an array without axes only looks so."""
+    try:
+        iter(values)
+    except TypeError:
+        return False
+    return True
+
+
+def is_whole(value: Any, least: int = 0) -> bool:
+    """Whether a value is a whole number, Python's or NumPy's, and not too small; a bool is none."""
+    try:
+        return not isinstance(value, bool) and operator.index(value) >= least
+    except TypeError:
+        return False
 
 
 def checked_ids(ids: Any, vocab_size: int | None = None) -> list[int]:
@@ -57,7 +73,7 @@ def checked_ids(ids: Any, vocab_size: int | None = None) -> list[int]:
     Raises:
         ValueError: a str, a number that is not whole, a bool, or one that is no id.
     """
-    if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+    if isinstance(ids, (str, bytes)) or not is_iterable(ids):
         raise ValueError(f"token ids must be a list of whole numbers; received {ids!r}.")
     numbers = []
     for value in ids:

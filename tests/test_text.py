@@ -63,6 +63,8 @@ SETTINGS = [
     ({"top_k": 2.5}, "top_k must be 0 .off. or a positive whole number; received 2.5"),
     ({"min_p": float("inf")}, "min_p must be from 0 to 1; received inf"),
     ({"repetition_penalty": None}, "repetition_penalty must be above 0; received None"),
+    ({"temperature": 10**39}, "temperature must be 0 .greedy. or more; received 1000"),
+    ({"min_p": -(10**400)}, "min_p must be from 0 to 1"),
     ({"seed": 1.5}, "seed must be a whole number; received 1.5"),
     ({"seed": "a"}, "seed must be a whole number; received 'a'"),
 ]
@@ -72,6 +74,29 @@ SETTINGS = [
 def test_settings_that_are_none(tiny, settings, says):
     with pytest.raises(ValueError, match=says):
         tiny.generate("to", **settings)
+
+
+def test_whole_numbers_may_be_huge(tiny):
+    huge = {"max_new_tokens": 10**39, "top_k": 10**400, "seed": -(10**400)}
+    assert tiny.generate("to", **huge).startswith("to")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"texts": None}, "texts must be a list of str; received NoneType"),
+        ({"texts": 3}, "texts must be a list of str; received int"),
+        ({"length": "a"}, "length must be a whole number, at least 1; received 'a'"),
+        ({"length": 1.5}, "length must be a whole number, at least 1; received 1.5"),
+        ({"length": 0}, "length must be a whole number, at least 1; received 0"),
+        ({"batch_size": None}, "batch_size must be a whole number, at least 1; received None"),
+        ({"batch_size": np.array([1, 2])}, "batch_size must be a whole number, at least 1"),
+    ],
+    ids=str,
+)
+def test_evaluation_names_what_it_cannot_take(tiny, arguments, says):
+    with pytest.raises(ValueError, match=says):
+        tiny.evaluate(**{"texts": ["to be or not to be"], **arguments})
 
 
 def test_numbers_of_numpy_are_numbers(tiny):

@@ -1,5 +1,6 @@
 """Batches: in what order a data set's rows are visited, pass after pass."""
 
+from keraslm._text import is_whole
 from keraslm._types import Dataset
 
 
@@ -36,8 +37,8 @@ def batch_indices(
     """
     import tensorflow as tf
 
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1; received {batch_size}.")
+    if not is_whole(batch_size, 1):
+        raise ValueError(f"batch_size must be a whole number, at least 1; received {batch_size!r}.")
     if not shuffle:
         batches = tf.data.Dataset.range(rows).batch(batch_size).enumerate()
         return batches.repeat() if repeat else batches

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keraslm._text import checked_text
+from keraslm._text import checked_text, is_iterable
 from keraslm._types import Dataset
 from keraslm.data.batches import batch_indices
 
@@ -102,6 +102,8 @@ def encode_documents(
 
 
 def _groups(texts, batch):
+    if not is_iterable(texts):
+        raise ValueError(f"texts must be a list of str; received {type(texts).__name__}.")
     group, characters = [], 0
     for text in texts:
         group.append(checked_text(text, "a document"))

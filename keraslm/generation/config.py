@@ -1,10 +1,12 @@
 """How to decode, as data: saved as ``generation_config.json``."""
 
 import dataclasses
-import math
 import numbers
 import operator
 from typing import Any
+
+WHOLE = ("max_new_tokens", "top_k", "seed")
+FLOAT32_MAX = 3.4e38
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +58,10 @@ class GenerationConfig:
         for name, meaning, check in checks:
             value = getattr(self, name)
             is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-            may_be = value is None and default[name] is None or is_number and math.isfinite(value)
+            may_be = value is None and default[name] is None or is_number and _fits(name, value)
             if not (may_be and check(value)):
                 raise ValueError(f"{name} must be {meaning}; received {value!r}.")
-            if name in ("max_new_tokens", "top_k", "seed") and value is not None:
+            if name in WHOLE and value is not None:
                 object.__setattr__(self, name, int(value))
         object.__setattr__(self, "stop_ids", _ids(self.stop_ids))
 
@@ -87,6 +89,13 @@ class GenerationConfig:
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON-ready values."""
         return {**dataclasses.asdict(self), "stop_ids": list(self.stop_ids)}
+
+
+def _fits(name, value):
+    """Whether a number is finite as a float32, which a whole number never becomes."""
+    if name in WHOLE and isinstance(value, numbers.Integral):
+        return True
+    return abs(value) <= FLOAT32_MAX  # not for NaN
 
 
 def _ids(value):

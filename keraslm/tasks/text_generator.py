@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from keraslm._text import checked_text, checked_texts
+from keraslm._text import checked_text, checked_texts, is_whole
 from keraslm._types import StrPath
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.generator import Generated, Generator
@@ -250,6 +250,8 @@ class TextGenerator:
         from keraslm.training.evaluation import evaluate
 
         bundle.check_tokenizer(self)
+        if length is not None and not is_whole(length, 1):
+            raise ValueError(f"length must be a whole number, at least 1; received {length!r}.")
         stream = encode_documents(texts, self.tokenizer)
         length = min(length or self.model.max_length, max(1, stream.num_tokens - 1))
         rows = pack(stream, length=length).dataset(batch_size, shuffle=False)
@@ -345,6 +347,8 @@ class TextGenerator:
         if isinstance(texts, PackedTokens):
             return texts
         bundle.check_tokenizer(self)
+        if length is not None and not is_whole(length, 1):
+            raise ValueError(f"length must be a whole number, at least 1; received {length!r}.")
         stream = encode_documents(texts, self.tokenizer)
         return pack(stream, length=length or self.model.max_length)
 

@@ -247,7 +247,9 @@ def test_batch_larger_than_the_data():
 
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_batch_size_below_one(shuffle):
-    with pytest.raises(ValueError, match="batch_size must be at least 1; received 0"):
+    with pytest.raises(
+        ValueError, match="batch_size must be a whole number, at least 1; received 0"
+    ):
         pack(counted(11), length=5).dataset(0, shuffle=shuffle)
 
 
