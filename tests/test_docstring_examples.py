@@ -134,6 +134,7 @@ MARKS = {
     "keraslm.export.to_mediapipe.exporter.mediapipe": pytest.mark.peer,
     "keraslm.export.to_saved_model.exporter.saved_model": pytest.mark.slow,
     "keraslm.runtimes.saved_model.SavedTextModel": pytest.mark.slow,
+    "keraslm.export.targets.verify": pytest.mark.slow,
     "keraslm.export.to_web.browser.run_in_browser": pytest.mark.peer,
     "keraslm.export.to_web.exporter.web": pytest.mark.peer,
     "keraslm.zoo.recipes.make": pytest.mark.slow,

@@ -142,6 +142,7 @@ def test_the_model_is_as_it_was(make, name, ending, tmp_path):
     fits_and_saves(model, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["ctrl_c_between", "error_inside"])
 def test_tensorboard_writes_what_was_there_and_leaves_no_default_writer(ending, tmp_path):
     model = gpt()

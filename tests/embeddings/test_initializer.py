@@ -135,6 +135,7 @@ def test_in_bert_and_keras_own_embedding_and_clone_model(lm, vectors):
     assert not np.array_equal(copy.layers[0].embeddings, start.table())
 
 
+@pytest.mark.slow
 def test_a_model_of_them_is_exported(lm, vectors, tmp_path):
     start = VectorInitializer(vectors, lm.tokenizer)
     gpt = GPT(lm.tokenizer.vocab_size, 1, 32, 2, max_length=64, embeddings_initializer=start)

@@ -138,6 +138,7 @@ def test_quantised_sampling_still_works(lm, files):
     assert len(first) == 10 and first == list(litert.generate(prompt, config))
 
 
+@pytest.mark.slow
 def test_a_wrong_model_is_noticed_in_spite_of_quantisation(lm, files):
     import keras
 

@@ -67,6 +67,7 @@ def test_the_bundle_keeps_it_and_exports_are_judged_on_it(lm, tmp_path):
     assert prune(back, lm.sample)[0].sample == lm.sample
 
 
+@pytest.mark.slow
 def test_a_bundle_without_it(lm, tmp_path):
     folder = lm.save(tmp_path / "mine")
     back = keraslm.from_pretrained(folder)

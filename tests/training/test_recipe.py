@@ -151,6 +151,7 @@ def test_steps_end_the_training():
     assert float(lm.model.optimizer.learning_rate) == pytest.approx(1e-4)
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path):
     def backup():
         return keras.callbacks.BackupAndRestore(tmp_path / "backup")

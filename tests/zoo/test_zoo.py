@@ -113,6 +113,7 @@ TINY = {"num_layers": 1, "d_model": 16, "num_heads": 2, "max_length": 32}
 TRAINING = {"epochs": 1, "batch_size": 4, "length": 32, "learning_rate": 1e-2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["GPT", "BERT"])
 def test_a_recipe_can_be_followed(family, articles, monkeypatch, tmp_path):
     kind, example = ("bpe", "The") if family == "GPT" else ("wordpiece", "the [MASK] said")
