@@ -182,3 +182,22 @@ def test_control_characters_are_text():
     tokenizer = Tokenizer.train(["to be"] * 3, vocab_size=260)
     text = "a\x00b\x07\x1b[0m\u200b\x85"
     assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"texts": None}, "texts must be an iterable of documents; received NoneType"),
+        ({"texts": 3}, "texts must be an iterable of documents; received int"),
+        ({"kind": ["bpe"]}, r"kind must be one of .*; received \['bpe'\]"),
+        ({"vocab_size": "300"}, "vocab_size must be a positive whole number; received '300'"),
+        ({"vocab_size": 300.5}, "vocab_size must be a positive whole number; received 300.5"),
+        ({"min_frequency": None}, "min_frequency must be a whole number, 0 or more"),
+        ({"min_frequency": -1}, "min_frequency must be a whole number, 0 or more; received -1"),
+        ({"special_tokens": [3]}, r"special_tokens\[0\] must be str; received int"),
+    ],
+    ids=str,
+)
+def test_training_a_tokenizer_names_what_it_cannot_take(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        Tokenizer.train(**{"texts": ["to be"], "vocab_size": 300, **arguments})

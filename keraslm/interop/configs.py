@@ -232,6 +232,11 @@ def _add_rotary(family, fields, config, where):
     elif fraction != 1:
         raise ValueError(f"{where} has partial_rotary_factor={fraction!r}; only 1.0 is supported.")
     kind = parameters.get("rope_type", parameters.get("type", "default"))
+    if kind == "default" and parameters.get("factor") not in (None, 1):
+        raise ValueError(
+            f"{where} has the factor {parameters['factor']!r} for rotary positions, but no "
+            "rope_type that it belongs to."
+        )
     if kind != "default":
         length = config.get("original_max_position_embeddings")
         if length is not None:  # beside the dict, it wins (Phi-3)

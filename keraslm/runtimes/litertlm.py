@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from keraslm._text import checked_text
 from keraslm._types import StrPath
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.random import resolve_seed
@@ -92,7 +93,7 @@ class LiteRTLM:
         Raises:
             ValueError: the prompt is empty, or does not fit; or a setting that LiteRT-LM has not.
         """
-        if not text:
+        if not checked_text(text):
             raise ValueError("The prompt is empty. Give LiteRT-LM some text to continue.")
         config = with_settings(
             config or GenerationConfig(), max_new_tokens, settings, self.supports, "LiteRT-LM"

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from keraslm._text import checked_text
 from keraslm._types import StrPath
 from keraslm.generation.config import GenerationConfig
 from keraslm.generation.random import resolve_seed
@@ -69,12 +70,13 @@ class SavedTextModel:
         """
         import tensorflow as tf
 
+        checked_text(text)
         config = with_settings(
             config or GenerationConfig(), max_new_tokens, settings, self.supports, "A SavedModel"
         )
         temperature = 1.0 if config.temperature is None else config.temperature
         values = {
-            "max_new_tokens": config.max_new_tokens,
+            "max_new_tokens": min(config.max_new_tokens, 2**31 - 1),
             "temperature": float(temperature if config.is_sampled else 0.0),
             "top_k": min(config.top_k or 0, 2**31 - 1),
             "top_p": float(config.top_p or 1.0),

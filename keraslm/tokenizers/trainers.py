@@ -4,7 +4,7 @@ import itertools
 import json
 from pathlib import Path
 
-from keraslm._text import checked_text
+from keraslm._text import checked_text, checked_texts, is_iterable, is_whole
 
 BERT_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ROBERTA_SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -18,13 +18,23 @@ DEFAULT_SPECIAL_TOKENS = {
 
 def train(texts, kind, vocab_size, min_frequency, lowercase, special_tokens):
     """See `Tokenizer.train`. Returns a ``tokenizers.Tokenizer``."""
-    if kind not in DEFAULT_SPECIAL_TOKENS:
+    if not isinstance(kind, str) or kind not in DEFAULT_SPECIAL_TOKENS:
         raise ValueError(
             f"kind must be one of {sorted(DEFAULT_SPECIAL_TOKENS)}; received {kind!r}."
         )
     if isinstance(texts, (str, bytes)):
         raise ValueError("texts must be an iterable of documents; received one string: [text].")
-    special_tokens = list(special_tokens or DEFAULT_SPECIAL_TOKENS[kind])
+    if not is_iterable(texts):
+        raise ValueError(
+            f"texts must be an iterable of documents; received {type(texts).__name__}."
+        )
+    if not is_whole(min_frequency):
+        raise ValueError(
+            f"min_frequency must be a whole number, 0 or more; received {min_frequency!r}."
+        )
+    if vocab_size is not None and not is_whole(vocab_size):
+        raise ValueError(f"vocab_size must be a positive whole number; received {vocab_size!r}.")
+    special_tokens = checked_texts(special_tokens or DEFAULT_SPECIAL_TOKENS[kind], "special_tokens")
     smallest = len(special_tokens) + (256 if kind == "bpe" else 1)
     if vocab_size is None and kind in ("bpe", "wordpiece"):
         raise ValueError(f"vocab_size must be a number for kind={kind!r}; received None.")

@@ -394,6 +394,8 @@ FIELDS = [
     ("llama", "LlamaForCausalLM", {}, {"rope_theta": 70.0, "rope_parameters": None}, None),
     ("llama", "LlamaForCausalLM", {}, {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}},
      "rope_type must be one of .*received 'dynamic'"),
+    ("llama", "LlamaForCausalLM", {}, {"rope_scaling": {"factor": 2.0}}, "no rope_type that it"),
+    ("llama", "LlamaForCausalLM", {}, {"rope_scaling": {**LINEAR, "foo": 1}}, "has no 'foo'"),
     ("llama", "LlamaForCausalLM", {}, {"rope_parameters": {"full_attention": LINEAR}}, "two kinds"),
     ("llama", "LlamaForCausalLM", {}, {"rms_norm_eps": 0.1}, None),
     ("llama", "LlamaForCausalLM", {}, {"pretraining_tp": 2}, None),

@@ -137,3 +137,34 @@ def test_fields_win_over_the_size():
 def test_unknown_size(cls):
     with pytest.raises(ValueError, match=r"size must be one of \['nano', .*; received 'huge'"):
         cls.sized("huge", 13)
+
+
+ROTARY = {"positions": "rotary"}
+LINEAR = {"rope_type": "linear", "factor": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({**ROTARY, "head_dim": 3}, "head_dim must be even for rotary positions; received 3"),
+        ({**ROTARY, "d_model": 6}, "head_dim must be even for rotary positions; received 3"),
+        ({**ROTARY, "rotary_fraction": 0.3}, "head_dim must be even .* received 4, of which 1"),
+        ({**ROTARY, "rotary_scaling": {"factor": 2.0}}, "rope_type must be one of .* None"),
+        (
+            {**ROTARY, "rotary_scaling": {**LINEAR, "foo": 1}},
+            "'linear' has no 'foo'.* takes factor",
+        ),
+        ({**ROTARY, "rotary_scaling": {**LINEAR, "factor": -2.0}}, "a value that cannot be"),
+        ({**ROTARY, "rotary_scaling": {**LINEAR, "factor": "2"}}, "a value that cannot be"),
+        ({**ROTARY, "rotary_scaling": "linear"}, "scaling must be a dict or None"),
+        ({"rotary_scaling": LINEAR}, 'rotary_scaling needs positions="rotary"'),
+        ({"window_layers": (0,)}, r"window_layers=\(0,\) needs window"),
+        ({"window": 0}, "window must be a positive whole number; received 0"),
+        ({"norm_epsilon": -1e-5}, "norm_epsilon must be a number, 0 or more; received -1e-05"),
+        ({"dropout": 1.5}, r"dropout must be in \[0, 1\); received 1.5"),
+    ],
+    ids=str,
+)
+def test_options_that_cannot_be_are_refused(fields, says):
+    with pytest.raises(ValueError, match=says):
+        GPT(**{**FIELDS, **fields})
