@@ -79,7 +79,13 @@ class FillMask(Task):
 
     def samples(self, texts: Sequence[str]) -> list[Any]:
         """The texts, with a mask in front."""
-        mask = self.tokenizer.id_to_token(self.tokenizer.special_id("mask"))
+        number = self.tokenizer.special_id("mask")
+        if number is None:
+            raise ValueError(
+                "The tokenizer has no mask token, so that no text has a gap to fill. Give the one "
+                "that the model was trained with."
+            )
+        mask = self.tokenizer.id_to_token(number)
         return [f"{mask} {text}" for text in texts]
 
     def _places(self, text):

@@ -34,6 +34,9 @@ def test_fill_mask(tokenizer):
     assert [len(words) for words in both] == [2, 2]
     with pytest.raises(ValueError, match=r"has no mask. Write \[MASK\]"):
         fill.predict("no mask here")
+    without = Tokenizer.train(["to be or not"] * 3, kind="char", vocab_size=None)
+    with pytest.raises(ValueError, match="has no mask token, so that no text has a gap"):
+        FillMask(bert(tokenizer), without).samples(["to be"])
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
