@@ -105,7 +105,7 @@ def mine(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shared") / "mine"
     lm = SHARED["lm"]()
     lm.save(folder)
-    keraslm.export.tflite(lm, folder)
+    keraslm.export.tflite(lm, folder, verify=False)  # an example of its own proves one
     return folder
 
 
@@ -131,6 +131,7 @@ IN_CHROMIUM = {
     "keraslm.export.to_web.browser.run_in_browser", "keraslm.export.to_web.exporter.web"
 }  # fmt: skip
 MARKS = {
+    "keraslm.export.to_litertlm.exporter.litertlm": pytest.mark.slow,
     "keraslm.export.to_mediapipe.exporter.mediapipe": pytest.mark.peer,
     "keraslm.export.to_saved_model.exporter.saved_model": pytest.mark.slow,
     "keraslm.runtimes.saved_model.SavedTextModel": pytest.mark.slow,
