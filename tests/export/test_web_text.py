@@ -265,7 +265,7 @@ def changed(file, old, new):
             changed("stream.js", "this.keep(this.fresh, 0);", "this.window = [];"),
             r"Python \(streamed\)",
         ),
-        (changed("model.json", '"before": []', '"before": [7]'), "fills the context"),
+        (changed("model.json", '"before": []', '"before": [7]'), r"Python \(promptIds\)"),
         (
             changed("tokenizer.js", '"utf-8", { ignoreBOM: true });', '"latin1");'),
             r"Python \(texts\)",
