@@ -2,8 +2,9 @@
 
 A name with an underscore may go or change with any release. Each is used in one function here,
 which says in which version it was seen, why nothing public does it, and what takes its place if it
-goes. ``tests/test_compat.py`` has a test for each; ``tests/test_house.py`` finds private names
-elsewhere. Neither Keras nor TensorFlow is imported with this file, but when a function needs it.
+goes. ``tests/test_compat.py`` has a test for each; ``tests/test_private_names.py`` finds private
+names elsewhere. Neither Keras nor TensorFlow is imported with this file, but when a function needs
+it.
 """
 
 from pathlib import Path

@@ -71,7 +71,7 @@ def checked_ids(ids: Any, vocab_size: int | None = None) -> list[int]:
         vocab_size: how many there are; ``None``: that is not asked.
 
     Raises:
-        ValueError: a str, a number that is not whole, a bool, or one that is no id.
+        ValueError: not a list, a value that is not a whole number, or an id out of range.
     """
     if isinstance(ids, (str, bytes)) or not is_iterable(ids):
         raise ValueError(f"token ids must be a list of whole numbers; received {ids!r}.")

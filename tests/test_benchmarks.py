@@ -124,3 +124,12 @@ def test_on_device_runtimes_write_the_same_text():
     text = run("benchmarks/on_device.py", "--small", "--rounds", 1, "--only", *names)
     assert re.findall(r"(\d+) / 16$", text, re.M) == ["16"] * 3
     assert len(re.findall(r"ratio keraslm \S+ / \S+: speed [\d.]+x", text)) == 2
+
+
+@pytest.mark.slow
+def test_a_damaged_export_fails_its_proof():
+    text = run("benchmarks/export_quality.py", "--tasks", "wiki-gpt", "--quantization", "int8")
+    assert re.search(
+        r"int8 +as it is +passed, likeliest token as in Keras for 2\d\d of 2\d\d", text
+    )
+    assert re.search(r"int8 +control, damaged +FAILED", text)

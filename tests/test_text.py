@@ -1,4 +1,4 @@
-"""What is no text, no list of texts and no token id gets a sentence, wherever it comes in."""
+"""Invalid texts, settings, token ids and labels are refused with a sentence that names them."""
 
 import keras
 import numpy as np
@@ -30,7 +30,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize(("text", "says"), TEXTS, ids=repr)
-def test_what_is_no_prompt(tiny, text, says):
+def test_invalid_prompts(tiny, text, says):
     with pytest.raises(ValueError, match=says):
         tiny.generate(text)
 
@@ -71,7 +71,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize(("settings", "says"), SETTINGS, ids=repr)
-def test_settings_that_are_none(tiny, settings, says):
+def test_invalid_settings(tiny, settings, says):
     with pytest.raises(ValueError, match=says):
         tiny.generate("to", **settings)
 
@@ -119,7 +119,7 @@ IDS = [
 
 
 @pytest.mark.parametrize(("ids", "says"), IDS, ids=repr)
-def test_what_is_no_token_id(tiny, ids, says):
+def test_invalid_token_ids(tiny, ids, says):
     with pytest.raises(ValueError, match=says):
         TOKENIZER.decode(ids)
     with pytest.raises(ValueError, match="token ids"):
@@ -143,7 +143,7 @@ def test_a_padded_vocabulary_has_ids_without_text():
     ids=str,
 )
 @pytest.mark.parametrize("model", [GPT, BERT])
-def test_models_name_what_is_no_id(model, array, says):
+def test_models_refuse_invalid_ids(model, array, says):
     model = model(20, 1, 8, 2, max_length=8)
     with pytest.raises(ValueError, match=says):
         model(array)
@@ -153,7 +153,7 @@ def test_models_name_what_is_no_id(model, array, says):
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("label", [3, -1, 1.5, float("nan")])
-def test_labels_that_are_no_class(label, jit_compile):
+def test_invalid_labels(label, jit_compile):
     model = BERT(20, 1, 8, 2, max_length=8, head="classifier", num_classes=3)
     ids = np.array([[1, 2], [3, 4]])
     model.compile(jit_compile=jit_compile)

@@ -38,7 +38,7 @@ def uniform(seed, row, step, number=0):
         float32 ``(batch,)`` or ``(batch, n)``.
     """
     seed = ops.expand_dims(ops.convert_to_tensor(seed, "int32") % SEEDS, -1)
-    first, second, third = (ops.convert_to_tensor(row, "int32") for row in _CONSTANTS)
+    first, second, third = (ops.convert_to_tensor(shifted, "int32") for shifted in _CONSTANTS)
     keys = (seed % P * first % P + seed // P % P * second % P + third) % P
     # Far apart, so that the numbers of one row are not those of the next ones.
     left = (row + number * NUMBERS[0]) % P
@@ -53,7 +53,7 @@ def uniform(seed, row, step, number=0):
 def exponential(seed, row, step, number=0):
     """Exponentially distributed numbers above 0, float32; arguments as of `uniform`."""
     u = uniform(seed, row, step, number)
-    # -log(1 - u), whose first terms float32 knows better where 1 - u is nearly 1.
+    # -log(1 - u), by the first terms of its series where float32 would round 1 - u.
     return ops.where(u < 0.01, u * (1.0 + u * (0.5 + u / 3.0)), -ops.log(1.0 - u))
 
 

@@ -183,7 +183,7 @@ class TransformerModel(keras.Model):
         return super().predict(x, *args, **kwargs)
 
     def check_ids(self, inputs: Any) -> None:
-        """Raise a ValueError if a NumPy array of ids holds what is none, or none of the vocabulary.
+        """Raise a ValueError if a NumPy array holds fractions, or ids outside the vocabulary.
 
         TensorFlow's own message for it names neither the argument nor the vocabulary, and under
         XLA there is none.
@@ -211,8 +211,8 @@ class TransformerModel(keras.Model):
     def check_labels(self, labels: Any) -> None:
         """Raise a ValueError if a NumPy array holds labels that are no class of the output.
 
-        Of one that is, ``SparseCategoricalCrossentropy`` takes the logarithm; of another it makes
-        NaN under XLA, and says nothing.
+        Under XLA the loss of such a label, by ``SparseCategoricalCrossentropy``, is NaN, without
+        an error.
         """
         loss = getattr(self, "loss", None)
         is_sparse = isinstance(loss, keras.losses.SparseCategoricalCrossentropy)

@@ -347,8 +347,6 @@ class TextGenerator:
         if isinstance(texts, PackedTokens):
             return texts
         bundle.check_tokenizer(self)
-        if length is not None and not is_whole(length, 1):
-            raise ValueError(f"length must be a whole number, at least 1; received {length!r}.")
         stream = encode_documents(texts, self.tokenizer)
         return pack(stream, length=length or self.model.max_length)
 

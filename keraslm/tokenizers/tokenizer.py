@@ -225,7 +225,7 @@ class Tokenizer:
         blanks, which WordPiece and words as tokens would write.
 
         Raises:
-            ValueError: what is no id.
+            ValueError: ``ids`` is not a list of whole numbers from 0 on.
         """
         text = self.decode_plain(checked_ids(ids), skip_special_tokens)
         return spacing.clean_up(text) if self.cleans_up else text
