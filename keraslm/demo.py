@@ -1,11 +1,11 @@
 """`keraslm demo`: the main job on an embedded default, with a report at the end."""
 
-import json
 import sys
 import time
 from pathlib import Path
 
 from keraslm import pipeline
+from keraslm._files import write_json
 
 CARD = """# {name}
 
@@ -129,7 +129,7 @@ def demo(out="saved_models/demo", vectors_out="embeddings/demo", minutes=5.0, ep
         "validation": evaluation._asdict(),
         "exports": {name: str(result) for name, result in results.items()},
     }
-    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "report.json", report)
     print(REPORT.format(out=out, vectors=vectors_out, logs=out / "logs", **_sizes(out, results),
                         parameters=lm.model.count_params(), minutes=seconds / 60,
                         train_minutes=train_seconds / 60, **evaluation._asdict()))  # fmt: skip
@@ -189,8 +189,7 @@ def judge(folder):
     lm = from_pretrained(folder)
     evaluation = lm.evaluate(pipeline.read_corpus().validation, length=pipeline.LENGTH)
     report = {"parameters": lm.model.count_params(), "validation": evaluation._asdict()}
-    text = json.dumps(report, indent=2) + "\n"
-    (Path(folder) / "report.json").write_text(text, encoding="utf-8")
+    write_json(Path(folder) / "report.json", report)
     return folder
 
 

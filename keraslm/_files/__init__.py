@@ -22,10 +22,10 @@ from keraslm._files.writer import (
     replaced_file,
     reserved,
     warn_of,
-    written_json,
+    write_json,
 )
 
 __all__ = [
     "BusyError", "Report", "Writer", "read_whole", "repair", "replaced_file", "reserved", "warn_of",
-    "written_json",
+    "write_json",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # where it is missing
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -175,7 +175,10 @@ def listed(folder: Path) -> dict[str, dict[str, Any] | None]:
             below = [f"{name}{inner}" for inner in files_below(folder / name)]
             found.update(dict.fromkeys(below if name.endswith("/") else [name]))
     if is_ours(manifest):
-        found.update(dict.fromkeys([*exports_in(manifest), MANIFEST]))
+        found[MANIFEST] = None
+        for name in exports_in(manifest):
+            below = [f"{name}/{inner}" for inner in files_below(folder / name)]
+            found.update(dict.fromkeys([name, *below] if is_inside(folder, name) else []))
     return {name: entry for name, entry in found.items()
             if is_inside(folder, name) and (folder / name).is_file()}  # fmt: skip
 

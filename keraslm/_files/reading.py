@@ -36,13 +36,16 @@ def read_whole(folder: str | os.PathLike, load: Callable[[Path], T]) -> T:
     place = Path(folder)
     if not place.is_dir():
         return load(place)
+    inner = ""
+    if _is_part(place):
+        place, inner = place.parent, place.name
     repair(Path(os.path.realpath(place)))
     for attempt in range(TRIES):
         before = _state(place)
         error: Exception | None = None
         with _view(place, before[0]) as view:
             try:
-                value = load(view)
+                value = load(view / inner)
             except Exception as caught:  # perhaps of a mixture
                 error = caught
         if _state(place) == before:
@@ -51,6 +54,15 @@ def read_whole(folder: str | os.PathLike, load: Callable[[Path], T]) -> T:
             return value
         time.sleep(0.001 * 1.35**attempt)
     raise stage.BusyError(f"{folder} is being written all the time. Try again later.")
+
+
+def _is_part(folder: Path) -> bool:
+    """Whether the files of a folder are listed in the one around it, as exports in a bundle are."""
+    if (folder / facts.MANIFEST).exists() or (folder / stage.NAME).exists():
+        return False
+    journal = stage.read_journal(folder.parent / stage.NAME)
+    names = [*facts.listed(folder.parent), *journal.get("move", ())]
+    return any(name.startswith(folder.name + "/") for name in names)
 
 
 def _state(folder: Path) -> tuple[dict[str, Any], list[facts.Stamp | None]]:

@@ -20,7 +20,7 @@ from keraslm._files import facts
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # where it is missing
     import msvcrt
 
 NAME, OWNER, NEW, JOURNAL = ".keraslm-new", "owner", "new", "journal.json"
@@ -131,7 +131,7 @@ def _try_lock(file: IO[str]) -> bool:
         if fcntl:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         else:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # Windows
     except OSError:
         return False
     return True

@@ -15,6 +15,7 @@ from keraslm._files import facts, stage
 from keraslm._files.facts import MANIFEST
 
 ADVICE = "Give a new or empty folder."
+Listing = dict[str, dict[str, Any] | None]  # files of ours, with what is known of them
 
 
 class Report(NamedTuple):
@@ -72,7 +73,8 @@ class Writer:
         self.keep, self.own, self.need = frozenset(keep), frozenset(own), need
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{path} is a file. Give the name of a folder.")
-        self._stage, self.is_new = _hold_for(self.path)
+        with _named(path):
+            self._stage, self.is_new = _hold_for(self.path)
         try:
             if not self.is_new:
                 stage.roll(self.path, self._stage.place)
@@ -151,7 +153,7 @@ class Writer:
 
     def _commit_new(self, exports: Mapping[str, Any] | None) -> Report:
         names = sorted(facts.files_below(self.new))
-        files = {name: facts.entry_of(self.new / name) for name in names}
+        files: Listing = {name: facts.entry_of(self.new / name) for name in names}
         facts.write_object(self.new / MANIFEST, _manifest({}, files, exports))
         for name in (*names, MANIFEST):
             self._finish(name)
@@ -161,8 +163,9 @@ class Writer:
         return Report(written=names)
 
     def _commit_inside(self, stale: Collection[str], exports: Mapping[str, Any] | None) -> Report:
-        options = {"fences": self.fences, "keep": self.keep, "own": self.own}
-        with Writer(self.path, self.names, **options) as other:
+        with Writer(
+            self.path, self.names, fences=self.fences, keep=self.keep, own=self.own
+        ) as other:
             for entry in self.new.iterdir():
                 os.replace(entry, other.new / entry.name)
             return other.commit(stale, exports)
@@ -223,7 +226,7 @@ class Writer:
         return facts.digest(there)
 
     def _stale(self, stale: Collection[str], names: list[str],
-               files: dict[str, dict[str, Any] | None]) -> dict[str, str | None]:  # fmt: skip
+               files: Listing) -> dict[str, str | None]:  # fmt: skip
         """The listed files that go, fences first, with their hashes; taken out of ``files``."""
         gone = [
             name
@@ -291,12 +294,16 @@ def reserved(path: str | os.PathLike, names: Collection[str] = (), need: int = 0
         yield
 
 
-def written_json(file: Path, value: Mapping[str, Any], *, indent: int = 2) -> Report:
-    """Write a JSON object as a file of a folder of ours."""
+def write_json(file: Path, value: Mapping[str, Any], *, indent: int = 2) -> None:
+    """Write a JSON object as a file; in a folder of ours it is listed, and goes with the rest."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False) + "\n"
+    if not facts.listed(file.parent):
+        with replaced_file(file) as new:
+            new.write_text(text, encoding="utf-8", newline="\n")
+        return
     with Writer(file.parent, [file.name], own=[file.name]) as writer:
-        text = json.dumps(value, indent=indent, ensure_ascii=False) + "\n"
         (writer.new / file.name).write_text(text, encoding="utf-8", newline="\n")
-        return writer.commit()
+        writer.commit()
 
 
 @contextlib.contextmanager
@@ -313,14 +320,16 @@ def replaced_file(path: str | os.PathLike, need: int = 0) -> Iterator[Path]:
     target = _followed(path)
     if target.is_dir():
         raise ValueError(f"{path} is a folder. Give the name of a file.")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with _named(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         mode = os.lstat(target).st_mode  # also says if a name is too long
         if not stat.S_ISREG(mode) or facts.is_mounted(target):
             raise ValueError(f"{path} is no plain file, or a mount point. Give another name.")
         if facts.is_guarded(target):
             raise PermissionError(f"{path} must not be replaced: it is protected.")
-    held = stage.hold(stage.beside(target))
+    with _named(path):
+        held = stage.hold(stage.beside(target))
     try:
         held.empty()
         _check_space(held.place, need)
@@ -349,7 +358,7 @@ def warn_of(report: Report, folder: str | os.PathLike) -> None:
         )
 
 
-def _manifest(before: dict[str, Any], files: dict[str, dict[str, Any] | None],
+def _manifest(before: dict[str, Any], files: Listing,
               exports: Mapping[str, Any] | None) -> dict[str, Any]:  # fmt: skip
     """The manifest of a folder: what it says of exports outlives only the exports themselves."""
     said = {**facts.exports_in(before), **(exports or {})}
@@ -359,9 +368,22 @@ def _manifest(before: dict[str, Any], files: dict[str, dict[str, Any] | None],
     return {"keraslm": facts.VERSION, "files": entries, **({"exports": kept} if kept else {})}
 
 
+@contextlib.contextmanager
+def _named(path: str | os.PathLike) -> Iterator[None]:
+    """Say which folder or file cannot be written, and why."""
+    try:
+        yield
+    except OSError as error:
+        if error.strerror is None or isinstance(error, stage.BusyError):
+            raise
+        raise type(error)(
+            f"{path} cannot be written: {error.strerror} ({error.filename}). Give another name."
+        ) from error
+
+
 def _followed(path: str | os.PathLike) -> Path:
     if os.path.islink(path) and not os.path.exists(path):
-        raise FileNotFoundError(f"{path} is a link to nothing ({os.readlink(path)}).")
+        raise FileNotFoundError(f"{path} is a link to nothing ({Path(path).readlink()}).")
     return Path(os.path.realpath(path))
 
 

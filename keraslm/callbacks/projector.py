@@ -1,8 +1,8 @@
 """Files for TensorBoard's projector: vectors and their names."""
 
-from pathlib import Path
-
 import numpy as np
+
+from keraslm._files import Writer
 
 
 def token_labels(tokenizer) -> list[str]:
@@ -38,19 +38,20 @@ def write_projector(log_dir, vectors, names=None, title="token_embedding"):
             f"names has {len(names)} entries for {len(vectors)} vectors; give one for each."
         )
     names += [str(i) for i in range(len(names), len(vectors))]
-    folder = Path(log_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savetxt(folder / f"{title}.tsv", vectors, fmt="%.5f", delimiter="\t")
     lines = "".join(f"{_one_line(name)}\n" for name in names)
-    (folder / f"{title}_names.tsv").write_text(lines, encoding="utf-8", newline="\n")
-    (folder / "projector_config.pbtxt").write_text(
+    config = (
         "embeddings {\n"
         f'  tensor_name: "{title}"\n'
         f'  tensor_path: "{title}.tsv"\n'
         f'  metadata_path: "{title}_names.tsv"\n'
-        "}\n",
-        encoding="utf-8",
+        "}\n"
     )
+    files = [f"{title}.tsv", f"{title}_names.tsv", "projector_config.pbtxt"]
+    with Writer(log_dir, files, own=files) as writer:
+        np.savetxt(writer.new / files[0], vectors, fmt="%.5f", delimiter="\t")
+        (writer.new / files[1]).write_text(lines, encoding="utf-8", newline="\n")
+        (writer.new / files[2]).write_text(config, encoding="utf-8", newline="\n")
+        writer.commit()
 
 
 def _one_line(name):

@@ -104,36 +104,42 @@ def _train(args):
     from keraslm import pipeline
     from keraslm.embeddings import load_vectors
     from keraslm.models.presets import sized
+    from keraslm.tasks import bundle
     from keraslm.tokenizers import Tokenizer
 
-    check_writable(args.out)
+    if (args.out / "config.json").is_file() and not args.overwrite:
+        raise ValueError(f"{args.out} holds a model. Give another --out, or --overwrite.")
     sized(args.size)
-    tokenizer = Tokenizer.load(args.tokenizer)
-    vectors = load_vectors(args.vectors) if args.vectors else None
-    corpus = pipeline.read_corpus(args.source, separator=args.separator)
-    lm, evaluation = pipeline.train_gpt(
-        corpus,
-        tokenizer,
-        vectors=vectors,
-        size=args.size,
-        batch_size=args.batch_size,
-        epochs=args.epochs,
-        learning_rate=args.learning_rate,
-        minutes=args.minutes,
-        log_dir=args.log_dir,
-        verbose=1 if os.isatty(1) else 2,
-    )
+    with bundle.reserved(args.out):
+        tokenizer = Tokenizer.load(args.tokenizer)
+        vectors = load_vectors(args.vectors) if args.vectors else None
+        corpus = pipeline.read_corpus(args.source, separator=args.separator)
+        lm, evaluation = pipeline.train_gpt(
+            corpus,
+            tokenizer,
+            vectors=vectors,
+            size=args.size,
+            batch_size=args.batch_size,
+            epochs=args.epochs,
+            learning_rate=args.learning_rate,
+            minutes=args.minutes,
+            log_dir=args.log_dir,
+            verbose=1 if os.isatty(1) else 2,
+        )
+        folder = lm.save(args.out)
     print(
-        f"{lm.save(args.out)}: validation loss {evaluation.loss:.3f}, perplexity "
+        f"{folder}: validation loss {evaluation.loss:.3f}, perplexity "
         f"{evaluation.perplexity:.1f}, {evaluation.bits_per_byte:.3f} bits per byte"
     )
 
 
 def _demo(args):
+    from keraslm._files import reserved
     from keraslm.demo import demo
+    from keraslm.tasks import bundle
 
-    check_writable(args.out)
-    demo(args.out, args.vectors_out, args.minutes, args.epochs)
+    with reserved(args.vectors_out), bundle.reserved(args.out):
+        demo(args.out, args.vectors_out, args.minutes, args.epochs)
 
 
 # === Arguments ===
@@ -188,6 +194,7 @@ def _parser():
     sub.add_argument("--minutes", type=float, help="stop after so long")
     sub.add_argument("--log-dir", type=Path, help="folder for TensorBoard")
     sub.add_argument("--out", required=True, type=Path, help="folder, such as saved_models/mine")
+    sub.add_argument("--overwrite", action="store_true", help="replace the model that is there")
 
     artefacts.add(command)
     zoo.add(command, nested, separator)

@@ -1,8 +1,6 @@
 """Checks before the work begins."""
 
-import os
-from pathlib import Path
-
+from keraslm._files import reserved
 from keraslm._types import StrPath
 
 
@@ -12,8 +10,5 @@ def check_writable(folder: StrPath) -> None:
     Example:
         >>> check_writable("a/new/folder")
     """
-    parent = Path(folder)
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise ValueError(f"{folder} cannot be written. Give another folder with --out.")
+    with reserved(folder):
+        pass

@@ -1,6 +1,5 @@
 """``keraslm embed``: train word vectors, judge them, look at them, and change their format."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +86,18 @@ def _load(args):
 
 
 def _train(args):
+    from keraslm._files import reserved
+    from keraslm.embeddings import storage
+
+    with reserved(args.out, storage.FILES[:3]):
+        _train_and_save(args)
+
+
+def _train_and_save(args):
     from keraslm import embeddings, pipeline
-    from keraslm.cli.checks import check_writable
     from keraslm.data import wikipedia_sample
     from keraslm.tokenizers import Tokenizer
 
-    check_writable(args.out)
     options: dict[str, Any] = {
         name: value
         for name in ("epochs", "window", "min_count", "max_size", "workers", "seed")
@@ -131,7 +136,7 @@ def _train(args):
 
 
 def _evaluate(args):
-    from keraslm._files import replaced_file
+    from keraslm._files import write_json
     from keraslm.embeddings import evaluate, weat
     from keraslm.embeddings.evaluation import table_of
 
@@ -146,9 +151,7 @@ def _evaluate(args):
             print(association)
         result["bias"] = [association._asdict() for association in associations]
     if args.json:
-        with replaced_file(args.json) as file:
-            text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-            file.write_text(text, encoding="utf-8")
+        write_json(Path(args.json), result)
 
 
 def _neighbors(args):

@@ -72,11 +72,10 @@ def _info(args):
 
 
 def _prune(args):
-    from keraslm.cli.checks import check_writable
     from keraslm.data import read_texts
-    from keraslm.tasks import from_pretrained, prune
+    from keraslm.tasks import bundle, from_pretrained, prune
 
-    check_writable(args.out)
-    texts = read_texts(args.source, separator=args.separator)
-    task, report = prune(from_pretrained(args.model), texts)
-    print(f"{task.save(args.out)}: {report}")
+    with bundle.reserved(args.out):
+        texts = read_texts(args.source, separator=args.separator)
+        task, report = prune(from_pretrained(args.model), texts)
+        print(f"{task.save(args.out)}: {report}")

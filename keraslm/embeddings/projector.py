@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keraslm._files import replaced_file
+from keraslm._files import Writer
 from keraslm._types import KeyedVectors, StrPath
 
+FILES = ("vectors.tsv", "words.tsv", "projector_config.pbtxt")
 CONFIG = """embeddings {
   tensor_name: "vectors"
   tensor_path: "vectors.tsv"
@@ -32,16 +33,16 @@ def write_projector(vectors: KeyedVectors, log_dir: StrPath, limit: int = 10_000
     folder = Path(log_dir)
     words = vectors.index_to_key[:limit]
     counts = vectors.expandos.get("count")
-    with replaced_file(folder / "vectors.tsv") as file:
-        np.savetxt(file, vectors.vectors[:limit], fmt="%.6g", delimiter="\t")
-    with replaced_file(folder / "words.tsv") as file, open(file, "w", encoding="utf-8") as lines:
-        # One column must have no heading, several must.
-        if counts is not None:
-            lines.write("word\tcount\n")
-        for i, word in enumerate(words):
-            shown = " ".join(word.split()) or repr(word)
-            lines.write(shown if counts is None else f"{shown}\t{counts[i]}")
-            lines.write("\n")
-    with replaced_file(folder / "projector_config.pbtxt") as file:
-        file.write_text(CONFIG, encoding="utf-8")
+    with Writer(folder, FILES, own=FILES) as writer:
+        np.savetxt(writer.new / FILES[0], vectors.vectors[:limit], fmt="%.6g", delimiter="\t")
+        with open(writer.new / FILES[1], "w", encoding="utf-8") as lines:
+            # One column must have no heading, several must.
+            if counts is not None:
+                lines.write("word\tcount\n")
+            for i, word in enumerate(words):
+                shown = " ".join(word.split()) or repr(word)
+                lines.write(shown if counts is None else f"{shown}\t{counts[i]}")
+                lines.write("\n")
+        (writer.new / FILES[2]).write_text(CONFIG, encoding="utf-8")
+        writer.commit()
     return folder

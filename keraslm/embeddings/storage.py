@@ -1,5 +1,6 @@
 """Vectors on disk: ``vectors.npy``, ``vocabulary.txt`` and a JSON recipe; never pickle."""
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from keraslm._files import replaced_folder
+from keraslm._files import Writer, read_whole, warn_of
 from keraslm._types import KeyedVectors, StrPath
 
 NGRAMS = ("min_n", "max_n", "bucket")
+FILES = ("vectors.npy", "vocabulary.txt", "recipe.json", "README.md", "counts.npy",
+         "vectors_vocab.npy", "vectors_ngrams.npy")  # fmt: skip
+RESULTS = "results.json"  # of an evaluation, which is of older vectors then
 
 
 def save_vectors(
@@ -23,11 +27,13 @@ def save_vectors(
 ) -> Path:
     """Write gensim ``KeyedVectors`` to a folder, whole or not at all.
 
+    Vectors that keraslm wrote there are replaced, an edited ``README.md`` and all other files stay.
+
     The n-gram vectors of FastText and the frequencies of the words are kept too.
 
     Args:
         vectors: ``KeyedVectors``.
-        folder: replaced if it is there.
+        folder: a new one, or one with vectors that keraslm wrote, which are replaced.
         recipe: JSON-ready facts on how they were made.
         card: text of a ``README.md``.
         dtype: ``"float32"``, or ``"float16"`` for half the size.
@@ -47,7 +53,8 @@ def save_vectors(
     if any("\n" in word for word in words):
         raise ValueError("A word holds a line break, which vocabulary.txt cannot keep.")
     check_vectors(vectors.vectors, words, "The vectors")
-    with replaced_folder(folder) as new:
+    with Writer(folder, FILES, fences=FILES[:1]) as writer:
+        new = writer.new
         facts = {"num_words": len(words), "vector_size": vectors.vector_size, **(recipe or {})}
         np.save(new / "vectors.npy", np.asarray(vectors.vectors, dtype), allow_pickle=False)
         (new / "vocabulary.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
@@ -62,12 +69,17 @@ def save_vectors(
         )
         if card is not None:
             (new / "README.md").write_text(card, encoding="utf-8")
+        report = writer.commit(stale=[*FILES, RESULTS])
+    warn_of(report._replace(removed=[]), folder)
     return Path(folder)
 
 
 def load_folder(folder, limit=None, mmap=False):
     """Read what `save_vectors` wrote; see `load_vectors`."""
-    folder = Path(folder)
+    return read_whole(folder, functools.partial(_load, limit=limit, mmap=mmap))
+
+
+def _load(folder, limit, mmap):
     for name in ("vectors.npy", "vocabulary.txt"):
         if not (folder / name).is_file():
             raise FileNotFoundError(

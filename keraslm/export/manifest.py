@@ -1,11 +1,89 @@
-"""``manifest.json``: which exports stand in a folder, with their hashes and proofs."""
+"""Where an export goes, and what ``manifest.json`` says of it: its hash and its proof.
 
+An export in a bundle is listed in the bundle's manifest; a file anywhere else in that of its
+folder, a folder anywhere else in its own, as ``"."``.
+"""
+
+import contextlib
 import dataclasses
-import hashlib
-import json
+import warnings
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
-from keraslm._files import replaced_file
+from keraslm._files import Writer, facts, replaced_file, warn_of
+
+
+class Place:
+    """What an export is written to; it takes its name when `keep` is called."""
+
+    def __init__(self, path: Path, new: Path) -> None:
+        self.path, self.new = path, new
+        self.result: Any = None
+
+    def keep(self, result: Any) -> None:
+        """Note what the proof said; ``None`` if there was none."""
+        self.result = result
+
+
+@contextlib.contextmanager
+def exported(path: Path, parts: Collection[str] = (), *, fence: str | None = None,
+             keep: Collection[str] = ()) -> Iterator[Place]:  # fmt: skip
+    """The `Place` of an export, checked and locked before the work; nothing is left if it fails.
+
+    Args:
+        path: a file; with ``parts``, a folder.
+        parts: names in the folder, as `keraslm._files.Writer` takes them.
+        fence: the part without which another program does not load the folder.
+        keep: parts that stay as they are once they were edited; ``README.md`` always is.
+
+    Raises:
+        OSError, ValueError: it cannot be written.
+    """
+    own = facts.is_ours(facts.read_object(path / facts.MANIFEST))
+    inside = not parts or (bool(facts.listed(path.parent)) and not own)
+    base, name = (path.parent, path.name) if inside else (path, ".")
+    if not parts and facts.has_foreign_manifest(base):
+        with replaced_file(path) as new:
+            place = Place(path, new)
+            yield place
+        warnings.warn(
+            f"{base / facts.MANIFEST} is not of keraslm: the proof of {path.name} is not noted.",
+            stacklevel=4,
+        )
+        return
+
+    def named(names):
+        return [f"{name}/{part}" for part in names] if inside and parts else list(names)
+
+    folder = [f"{name}/"] if inside else list(parts)
+    writer = Writer(
+        base,
+        folder if parts else [name],
+        fences=named([fence] if fence else []),
+        keep=named([*keep, "README.md"]) if parts else (),
+        own=() if parts else [name],
+    )
+    with writer:
+        place = Place(path, writer.new / name if inside else writer.new)
+        if parts:
+            place.new.mkdir(exist_ok=True)
+        yield place
+        report = writer.commit(
+            stale=[name] if inside else [part.rstrip("/") for part in parts],
+            exports={name: _entry(place.new, place.result)},
+        )
+    warn_of(report._replace(removed=[]), base)
+
+
+def _entry(new, result):
+    if result is None:
+        return None
+    entry = {"target": result.target, "bytes": result.num_bytes}
+    if new.is_file():
+        entry["sha256"] = facts.digest(new)
+    entry["verification"] = dataclasses.asdict(result)
+    return entry
 
 
 def begins(path, content, at=0):
@@ -24,9 +102,9 @@ def manifest_entry(path):
         ValueError: the file has another hash than when it was exported.
     """
     path = Path(path)
-    entry = _read_manifest(path.parent).get(path.name)
-    wanted = entry.get("sha256") if isinstance(entry, dict) and path.is_file() else None
-    if wanted and _digest(path) != wanted:
+    entry = _said(path.parent).get(path.name) or _said(path).get(".")
+    stated = entry.get("sha256") if isinstance(entry, dict) and path.is_file() else None
+    if stated and facts.digest(path) != stated:
         raise ValueError(
             f"{path} is not the file that was exported: its hash differs from that in "
             "manifest.json. Export the model again."
@@ -34,38 +112,5 @@ def manifest_entry(path):
     return entry
 
 
-def _read_manifest(folder):
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return manifest if isinstance(manifest, dict) else {}
-
-
-def write_manifest(path, result):
-    """Note an export, which is in its place, in ``manifest.json`` of its folder.
-
-    Without a result, what the manifest says of an earlier export of that name is dropped.
-    """
-    manifest = _read_manifest(path.parent)
-    if result is None:
-        if path.name not in manifest:
-            return
-        del manifest[path.name]
-    else:
-        manifest[path.name] = _entry(path, result)
-    with replaced_file(path.parent / "manifest.json") as new:
-        new.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-
-
-def _entry(path, result):
-    entry = {"target": result.target, "bytes": result.num_bytes}
-    if path.is_file():
-        entry["sha256"] = _digest(path)
-    entry["verification"] = dataclasses.asdict(result)
-    return entry
-
-
-def _digest(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _said(folder):
+    return facts.exports_in(facts.read_object(folder / facts.MANIFEST))

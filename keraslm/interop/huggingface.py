@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from keraslm import models
-from keraslm._files import replaced_folder
+from keraslm._files import Writer, warn_of
+from keraslm._files.facts import read_object
 from keraslm._types import StrPath
 from keraslm.generation.config import GenerationConfig
 from keraslm.interop.checkpoint import Checkpoint
@@ -39,6 +40,12 @@ from keraslm.models.loading import build_with_values, weights_of
 from keraslm.tokenizers.tokenizer import Tokenizer
 
 LARGE = 100_000_000  # weights; less takes a second
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+# What an earlier save may have left that a later one has no use for.
+OTHER_FILES = (
+    *TOKENIZER_FILES, "generation_config.json", "modules.json", "sentence_bert_config.json",
+    "config_sentence_transformers.json", "1_Pooling", "2_Normalize",
+)  # fmt: skip
 
 
 def load_huggingface(
@@ -151,7 +158,8 @@ def save_huggingface(
 
     Args:
         model: a `keraslm.models.GPT`, `GPTEncoder` or `BERT` whose shape one of the families has.
-        folder: replaced if it holds a checkpoint.
+        folder: a new one, or one with a checkpoint that keraslm wrote, which is replaced; other
+            files in it stay.
         family: a ``model_type``; default the one it was loaded as, or the first that has its
             shape.
         tokenizer: a `keraslm.tokenizers.Tokenizer` to put beside it.
@@ -166,17 +174,19 @@ def save_huggingface(
         the folder's ``Path``.
 
     Raises:
-        ValueError: no family has this shape.
+        ValueError: no family has this shape, or the folder holds a keraslm model.
+        FileExistsError: the folder holds a checkpoint that keraslm did not write.
 
     Example:
         >>> folder = keraslm.interop.save_huggingface(lm.model, "mine_hf", tokenizer=lm.tokenizer)
-        >>> sorted(file.name for file in folder.iterdir())
-        ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']
+        >>> sorted(file.name for file in folder.glob("[c-m]*"))
+        ['config.json', 'manifest.json', 'model.safetensors']
     """
     from safetensors.numpy import save_file
 
     folder = Path(folder)
-    _check_target(folder)
+    if "keraslm_version" in read_object(folder / "config.json"):
+        raise ValueError(f"{folder} holds a keraslm model. Give another folder for the checkpoint.")
     head = getattr(model, "head", "lm")
     kind, _ = getattr(model, "huggingface_family", (None, head))
     kind = family or kind or _family_for(model)
@@ -196,7 +206,10 @@ def save_huggingface(
         value = value.T if row.turned else value
         value = np.concatenate([np.zeros((row.skip, *value.shape[1:]), "float32"), value])
         tensors[row.theirs] = np.ascontiguousarray(value)
-    with replaced_folder(folder) as new:
+    names = ["config.json", "model.safetensors", *(files or {})]
+    names += TOKENIZER_FILES if tokenizer is not None else ()
+    with Writer(folder, names, fences=["config.json"], own=TOKENIZER_FILES) as writer:
+        new = writer.new
         save_file(tensors, new / "model.safetensors", metadata={"format": "pt"})
         generation = {}
         if generation_config is not None:
@@ -212,6 +225,8 @@ def save_huggingface(
             (new / name).parent.mkdir(exist_ok=True)
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             (new / name).write_text(text, encoding="utf-8")
+        report = writer.commit(stale=OTHER_FILES)
+    warn_of(report._replace(removed=[]), folder)
     return folder
 
 
@@ -254,13 +269,6 @@ def sentence_files(
             "default_prompt_name": default_prompt_name,
         }
     return files
-
-
-def _check_target(folder):
-    found = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    other = found if "config.json" not in found else found & {"manifest.json", "web"}
-    if other:
-        raise ValueError(f"{folder} holds other files, such as {min(other)}. Give a new folder.")
 
 
 def _family_for(model):

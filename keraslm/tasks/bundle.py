@@ -14,7 +14,9 @@ import functools
 import json
 from pathlib import Path
 
-from keraslm._files import replaced_folder
+from keraslm import _files
+from keraslm._files import Writer, warn_of
+from keraslm._files.facts import digest, read_object
 from keraslm._targets import TARGETS
 from keraslm._version import __version__
 from keraslm.generation.config import GenerationConfig
@@ -24,9 +26,9 @@ from keraslm.tokenizers.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
 # Exports of earlier weights, which new weights make wrong.
-EXPORTS = ("manifest.json", *TARGETS.values())
+EXPORTS = tuple(TARGETS.values())
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "generation_config.json")
-SAMPLE = "sample.json"
+SAMPLE, CARD_FILE, ROLES = "sample.json", "README.md", "tokenizer_config.json"
 
 CARD = """# {name}
 
@@ -51,13 +53,29 @@ def check_tokenizer(task):
         )
 
 
+def reserved(folder, need=0):
+    """Hold a folder, from before a training to after its saving: what cannot be written is known.
+
+    Args:
+        folder: where the bundle will be written by the thread that holds it.
+        need: bytes, if they are known.
+
+    Raises:
+        OSError, ValueError: as `write`.
+    """
+    return _files.reserved(
+        folder, [name for name in (*FILES, SAMPLE) if name != "tokenizer.json"], need
+    )
+
+
 def write(lm, folder, card=None, dtype=None):
     """Write a task as a bundle, whole or not at all.
 
     Args:
         lm: a task, such as a `TextGenerator`.
-        folder: an older bundle there is replaced, with its exports; other files in it stay.
-        card: text of README.md; default, a short one.
+        folder: an older bundle there is replaced. Its exports are removed, with a warning, unless
+            weights, tokenizer and settings are as they were; all other files stay.
+        card: text of README.md; default, a short one, or what a user wrote there.
         dtype: of the stored weights, such as ``"float16"``; default, their own.
 
     Returns:
@@ -65,7 +83,10 @@ def write(lm, folder, card=None, dtype=None):
 
     Raises:
         ValueError: the task has no tokenizer, or is of a class that could not be found again; or
-            its ``sample`` is no list of texts.
+            its ``sample`` is no list of texts; or its weights are not finite, and the folder has
+            a model.
+        FileExistsError, BusyError: the folder holds something else of such a name, or another
+            process writes there.
     """
     from safetensors.numpy import save_file
 
@@ -88,9 +109,19 @@ def write(lm, folder, card=None, dtype=None):
         classes.check_rebuilds(model, config["model"]["config"])
     if getattr(model, "recipe", None) is not None:
         config["recipe"] = model.recipe.to_dict()
-    with replaced_folder(folder, stale=(*EXPORTS, SAMPLE)) as new:
+    weights = _weights(model, dtype)
+    _check_replaces(folder, weights)
+    with Writer(
+        folder,
+        (*FILES, ROLES, SAMPLE, CARD_FILE),
+        fences=["config.json"],
+        keep=[CARD_FILE] if card is None else [],
+        own=["tokenizer.json", ROLES, *([] if card is None else [CARD_FILE])],
+        need=sum(array.nbytes for array in weights.values()),
+    ) as writer:
+        new = writer.new
         _write_json(new / "config.json", config)
-        save_file(_weights(model, dtype), new / "model.safetensors")
+        save_file(weights, new / "model.safetensors")
         lm.tokenizer.save(new / "tokenizer.json")
         if hasattr(lm, "generation_config"):
             _write_json(new / "generation_config.json", lm.generation_config.to_dict())
@@ -104,8 +135,41 @@ def write(lm, folder, card=None, dtype=None):
             task=lm.example.partition(".")[0],
             call=lm.example,
         )
-        (new / "README.md").write_text(card, encoding="utf-8")
+        (new / CARD_FILE).write_text(card, encoding="utf-8")
+        stale = (*EXPORTS, "report.json") if _differs(new, folder, config) else ()
+        report = writer.commit(stale=(*stale, SAMPLE, "generation_config.json"))
+    removed = [name for name in report.removed if name.startswith(EXPORTS)]
+    warn_of(report._replace(removed=removed), folder)
     return folder
+
+
+def _check_replaces(folder, weights):
+    """Raise if the folder holds something that these weights must not replace."""
+    import numpy as np
+
+    there = read_object(folder / "config.json")
+    if there and "keraslm_version" not in there and "architectures" in there:
+        raise ValueError(
+            f"{folder} holds a checkpoint in the form of transformers. Give another folder."
+        )
+    for name, array in weights.items():
+        if there and not np.isfinite(array).all():
+            raise ValueError(
+                f"The weights are not finite, such as {name!r}, and {folder} holds a model, which "
+                "stays. Train with a smaller learning rate, or save to another folder to look."
+            )
+
+
+def _differs(new, folder, config):
+    """Whether an export of the bundle that is in the folder is not one of the new bundle."""
+    there = read_object(folder / "config.json")
+    if any(there.get(key) != config[key] for key in ("task", "settings", "model")):
+        return True
+    return any(
+        (new / name).is_file() != (folder / name).is_file()
+        or ((new / name).is_file() and digest(new / name) != digest(folder / name))
+        for name in (*FILES[1:], ROLES)
+    )
 
 
 def read(folder, config, dtype=None):

@@ -1,7 +1,9 @@
 """The third door: something on disk, or on Hugging Face's hub."""
 
+import functools
 from typing import Any
 
+from keraslm._files import read_whole
 from keraslm._types import StrPath
 from keraslm.interop.configs import family_of, head_of, read_json
 from keraslm.interop.folders import fitting_tokenizer, is_huggingface, pooling_of
@@ -42,7 +44,10 @@ def from_pretrained(
         >>> lm.generate("The city of", max_new_tokens=3)
         'The city of ...'
     """
-    folder = find(path, revision, offline)
+    return read_whole(find(path, revision, offline), functools.partial(_load, dtype=dtype))
+
+
+def _load(folder, dtype):
     check_no_adapter(folder)
     if is_huggingface(folder):
         return _from_hugging_face(folder, dtype)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keraslm._files import replaced_file
+from keraslm._files import read_whole, replaced_file
 from keraslm._text import checked_ids, checked_text, checked_texts
 from keraslm._types import StrPath
 from keraslm.tokenizers import files, spacing
@@ -98,7 +98,7 @@ class Tokenizer:
             FileNotFoundError: no such file.
             ValueError: the file is not a tokenizer.
         """
-        engine, roles = files.read(Path(path))
+        engine, roles = read_whole(path, files.read)
         return cls(engine, roles)
 
     @classmethod

@@ -9,7 +9,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keraslm._files import replaced_file, replaced_folder
+from keraslm._files import Writer, replaced_file
+from keraslm._files.facts import MANIFEST, exports_in, read_object
+from keraslm._targets import TARGETS
 from keraslm._types import StrPath
 from keraslm.zoo import cards
 from keraslm.zoo.recipes import RECIPES, SOURCES
@@ -18,6 +20,11 @@ INDEX = Path(__file__).parent / "index.json"
 CLONE = Path(__file__).parents[2]
 DEMO = "GPT on English Wikipedia, five minutes of training; installed with keraslm"
 MARK = "<!-- what follows is written by 'make zoo' -->"
+# Files of an earlier model or earlier vectors that the entry may not have.
+OF_OTHERS = (
+    *TARGETS.values(), "generation_config.json", "tokenizer_config.json", "sample.json",
+    "report.json", "results.json", "counts.npy", "vectors_vocab.npy", "vectors_ngrams.npy",
+)  # fmt: skip
 SECONDS = 30  # that a server may be silent
 
 
@@ -116,14 +123,20 @@ def get(name: str, out: StrPath | None = None, *, source: StrPath | None = None)
     source = str(source or CLONE)
     if out.resolve() == (Path(source) / entry.kind / name).resolve():
         return out  # it is there
-    with replaced_folder(out, stale=()) as new:
+    fence = "vectors.npy" if entry.kind == "embeddings" else "config.json"
+    files = [file for file in entry.files if file != MANIFEST]
+    need = sum(size for size, _ in entry.files.values())
+    with Writer(out, files, fences=[fence], need=need) as writer:
         for file, (_, digest) in entry.files.items():
-            _copy(f"{source}/{entry.kind}/{name}/{file}", new / file)
-            if _digest(new / file) != digest:
+            _copy(f"{source}/{entry.kind}/{name}/{file}", writer.new / file)
+            if _digest(writer.new / file) != digest:
                 raise ValueError(
                     f"{source}/{entry.kind}/{name}/{file} is not the file of this keraslm's zoo. "
                     "Take the source of the same version."
                 )
+        exports = exports_in(read_object(writer.new / MANIFEST))
+        (writer.new / MANIFEST).unlink(missing_ok=True)  # that of the copy lists what is written
+        writer.commit(stale=OF_OTHERS, exports=exports)
     return out
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from keraslm._files import Writer, write_json
 from keraslm._types import StrPath
 from keraslm.tokenizers.trainers import BERT_SPECIAL_TOKENS
 
@@ -240,9 +241,11 @@ def publish(name, folder, corpus, training):
         "validation": quality,
         "exports": {file.name: str(export.Verification.from_manifest(file))},
     }
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "report.json", report)
     card = cards.card(name, recipe, SOURCES[recipe.source], task, report)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    with Writer(folder, ["README.md"]) as writer:
+        (writer.new / "README.md").write_text(card, encoding="utf-8")
+        writer.commit()
     return folder
 
 

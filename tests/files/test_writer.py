@@ -20,7 +20,7 @@ from keraslm._files import (
     replaced_file,
     reserved,
     stage,
-    written_json,
+    write_json,
 )
 
 NAMES = ("config.json", "model.safetensors", "README.md")
@@ -463,7 +463,7 @@ def test_a_file_is_replaced_through_its_link(inside):
 
 def test_a_json_file_is_listed(inside):
     save("b")
-    written_json(Path("b/report.json"), {"好": 1})
+    write_json(Path("b/report.json"), {"好": 1})
     assert json.loads(text("b/report.json")) == {"好": 1}
     assert set(json.loads(text("b/manifest.json"))["files"]) == {*NAMES, "report.json"}
     assert read_whole("b", lambda at: text(at, "report.json")) == text("b/report.json")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import keraslm
+from keraslm._files import Writer
 from keraslm.models import BERT
 from keraslm.tasks import TextGenerator
 from keraslm.tasks.bundle import write
@@ -26,8 +27,8 @@ def test_what_comes_back_is_the_same(lm, bundle):
     assert back.generation_config == lm.generation_config
     assert back.tokenizer.to_json() == lm.tokenizer.to_json()
     assert sorted(os.listdir(bundle)) == sorted(
-        ["README.md", "config.json", "generation_config.json", "model.safetensors",
-         "sample.json", "tokenizer.json", "tokenizer_config.json"]
+        ["README.md", "config.json", "generation_config.json", "manifest.json",
+         "model.safetensors", "sample.json", "tokenizer.json", "tokenizer_config.json"]
     )  # fmt: skip
 
 
@@ -46,12 +47,63 @@ def test_half_precision_storage_and_another_dtype(lm, tmp_path):
 def test_saving_again_replaces_the_bundle_and_keeps_other_files(lm, bundle):
     (bundle / "notes.txt").write_text("mine")
     (bundle / "logs").mkdir()
-    (bundle / "model.tflite").write_bytes(b"of the old weights")
+    (bundle / "model.litertlm").write_bytes(b"of another tool")
     lm.save(bundle, card="A card.")
     assert (bundle / "notes.txt").read_text() == "mine" and (bundle / "logs").is_dir()
-    assert not (bundle / "model.tflite").exists()
+    assert (bundle / "model.litertlm").read_bytes() == b"of another tool"
     assert (bundle / "README.md").read_text() == "A card."
     assert [p.name for p in bundle.parent.iterdir()] == ["mine"]
+
+
+def test_exports_go_with_the_weights_that_they_are_of(lm, bundle):
+    with Writer(bundle, ["model.tflite", "web/"]) as writer:
+        (writer.new / "web").mkdir()
+        (writer.new / "web" / "index.html").write_text("a page")
+        (writer.new / "model.tflite").write_bytes(b"of the old weights")
+        writer.commit(exports={"model.tflite": {"target": "tflite", "bytes": 18}})
+    (bundle / "README.md").write_text("My own card.")
+    before = {p.name: p.stat().st_mtime_ns for p in bundle.iterdir()}
+    lm.save(bundle)
+    assert {p.name: p.stat().st_mtime_ns for p in bundle.iterdir()} == before, "nothing changed"
+    weight = lm.model.weights[0]
+    value = weight.numpy()
+    weight.assign(value + 1)
+    try:
+        with pytest.warns(UserWarning, match=r"model\.tflite, web was removed: exported from what"):
+            lm.save(bundle)
+    finally:
+        weight.assign(value)
+    assert not (bundle / "model.tflite").exists() and not (bundle / "web").exists()
+    assert "exports" not in json.loads((bundle / "manifest.json").read_text())
+    assert (bundle / "README.md").read_text() == "My own card."
+
+
+def test_weights_that_are_not_finite_do_not_replace_good_ones(lm, bundle, tmp_path):
+    weight = lm.model.weights[0]
+    value = weight.numpy()
+    weight.assign(np.full_like(value, np.nan))
+    try:
+        with pytest.raises(ValueError, match="not finite, such as .*, and .* holds a model"):
+            lm.save(bundle)
+        lm.save(tmp_path / "to_look")
+    finally:
+        weight.assign(value)
+    back = keraslm.from_pretrained(bundle)
+    np.testing.assert_array_equal(back.model.weights[0], value)
+
+
+def test_a_checkpoint_of_transformers_is_not_replaced(lm, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "config.json").write_text('{"architectures": ["GPT2LMHeadModel"]}')
+    with pytest.raises(ValueError, match="in the form of transformers"):
+        lm.save(tmp_path / "theirs")
+
+
+def test_a_tokenizer_that_is_there_before_the_model(lm, tmp_path):
+    """As 'keraslm tokenizer --out mine' leaves it."""
+    lm.tokenizer.save(tmp_path)
+    lm.save(tmp_path)
+    assert keraslm.from_pretrained(tmp_path).tokenizer.to_json() == lm.tokenizer.to_json()
 
 
 def test_a_failing_save_leaves_the_old_bundle(lm, bundle, monkeypatch):

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keraslm._files import replaced_file
 from keraslm._types import StrPath
-from keraslm.export.manifest import write_manifest
+from keraslm.export.manifest import exported
 from keraslm.export.proof import prove
 from keraslm.export.to_litertlm import text
 from keraslm.export.to_litertlm.proof import verify_litertlm
@@ -76,15 +75,11 @@ def litertlm(
     text.check_template(chat_template or text.chat_template(lm.tokenizer))
     cache_length = cache_length or lm.model.max_length
     builder = _import_builder()
-    content = convert(lm.model, prefill_lengths, cache_length, quantization)
-    with replaced_file(path) as new:
-        pack(builder, lm, content, new, cache_length, chat_template)
-        result = (
-            prove(verify_litertlm(new, lm, verify, texts, limits), path)
-            if verify and _has_runtime()
-            else None
-        )
-    write_manifest(path, result)
+    with exported(path) as place:
+        content = convert(lm.model, prefill_lengths, cache_length, quantization)
+        pack(builder, lm, content, place.new, cache_length, chat_template)
+        if verify and _has_runtime():
+            place.keep(prove(verify_litertlm(place.new, lm, verify, texts, limits), path))
     return path
 
 

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keraslm._files import replaced_file
 from keraslm._types import StrPath
-from keraslm.export.manifest import write_manifest
+from keraslm.export.manifest import exported
 from keraslm.export.proof import prove
 from keraslm.export.to_mediapipe.answers import answer_of
 from keraslm.export.to_mediapipe.proof import LABELS, VOCABULARY, compared
@@ -95,11 +94,11 @@ def mediapipe(
     path = Path(path)
     if path.suffix != ".tflite":
         path = path / ("embedder.tflite" if answer.labels is None else "classifier.tflite")
-    content = _with_metadata(answer.convert(quantization), answer.reader, answer.labels)
-    with replaced_file(path) as new:
-        new.write_bytes(content)
-        result = prove(compared(new, answer, texts), path) if verify else None
-    write_manifest(path, result)
+    with exported(path) as place:
+        content = _with_metadata(answer.convert(quantization), answer.reader, answer.labels)
+        place.new.write_bytes(content)
+        if verify:
+            place.keep(prove(compared(place.new, answer, texts), path))
     return path
 
 

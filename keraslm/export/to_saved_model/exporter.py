@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keraslm._files import replaced_folder
 from keraslm._types import StrPath
 from keraslm._version import __version__
-from keraslm.export.manifest import write_manifest
+from keraslm.export.manifest import exported
 from keraslm.export.proof import in_float32_task, prove
 from keraslm.export.to_saved_model.proof import verify_saved_model
 from keraslm.generation.cache import is_step_model
@@ -19,7 +18,7 @@ from keraslm.tasks.table import task_for
 from keraslm.tokenizers.tokenizer import Tokenizer
 
 # What a SavedModel's folder holds; a folder with anything else is not replaced.
-OWN_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "README.md"}
+PARTS = ("saved_model.pb", "fingerprint.pb", "variables/", "assets/", "README.md")
 
 README = """# {what} as a TensorFlow SavedModel
 
@@ -114,29 +113,20 @@ def saved_model(
     path = Path(path)
     if (path / "config.json").is_file():
         path = path / "saved_model"
-    _check_folder(path)
     task = _task(model, tokenizer, labels, length)
-    endpoints = _endpoints(task)
-    module = tf.Module()
-    # TensorFlow saves only variables that the object holds.
-    module.weights = [w.value for w in getattr(task, "model", task).weights]
-    functions = {name: endpoint.function for name, endpoint in endpoints.items()}
-    with replaced_folder(path) as new:
+    with exported(path, PARTS, fence="saved_model.pb") as place:
+        endpoints = _endpoints(task)
+        module = tf.Module()
+        # TensorFlow saves only variables that the object holds.
+        module.weights = [w.value for w in getattr(task, "model", task).weights]
+        functions = {name: endpoint.function for name, endpoint in endpoints.items()}
         with quiet():
-            tf.saved_model.save(module, str(new), signatures=functions)
-        (new / "README.md").write_text(_readme(task, endpoints, path.name), encoding="utf-8")
-        result = prove(verify_saved_model(new, task), path) if verify else None
-    write_manifest(path, result)
+            tf.saved_model.save(module, str(place.new), signatures=functions)
+        readme = _readme(task, endpoints, path.name)
+        (place.new / "README.md").write_text(readme, encoding="utf-8")
+        if verify:
+            place.keep(prove(verify_saved_model(place.new, task), path))
     return path
-
-
-def _check_folder(path):
-    found = {p.name for p in path.iterdir()} if path.is_dir() else set()
-    other = found - OWN_FILES if "saved_model.pb" in found else found
-    if other:
-        raise ValueError(
-            f"{path} holds other files, such as {min(other)}. Give a new or empty folder."
-        )
 
 
 # === What to export ===

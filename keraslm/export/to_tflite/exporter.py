@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keraslm._files import replaced_file
 from keraslm._types import StrPath
-from keraslm.export.manifest import write_manifest
+from keraslm.export.manifest import exported
 from keraslm.export.proof import prove
 from keraslm.export.to_tflite import signatures
 from keraslm.export.to_tflite.encoders import DYNAMIC, checked_lengths, encoder_of, is_task
@@ -85,24 +84,24 @@ def tflite(
     path = Path(path)
     path = path if path.suffix == ".tflite" else path / "model.tflite"
     model = getattr(lm, "model", lm)
-    if is_step_model(model):
-        if lengths is not None:
-            raise ValueError("lengths is for encoders; a decoder takes prefill_lengths.")
-        stop_ids = lm.generation_config.stop_ids if hasattr(lm, "generation_config") else ()
-        content = convert(
-            model, prefill_lengths, cache_length, quantization, generate=generate, stop_ids=stop_ids
+    is_decoder = is_step_model(model)
+    if is_decoder and lengths is not None:
+        raise ValueError("lengths is for encoders; a decoder takes prefill_lengths.")
+    if not is_decoder and (cache_length is not None or generate is not None):
+        raise ValueError(
+            "cache_length and generate are for a model that has cache_spec and step, as "
+            f"keraslm.models.GPT has; received {type(model).__name__}."
         )
-    else:
-        if cache_length is not None or generate is not None:
-            raise ValueError(
-                "cache_length and generate are for a model that has cache_spec and step, as "
-                f"keraslm.models.GPT has; received {type(model).__name__}."
-            )
-        content = convert_encoder(lm if is_task(lm) else model, lengths, quantization)
-    with replaced_file(path) as new:
-        new.write_bytes(content)
-        result = prove(verify_tflite(new, lm, verify, texts, limits), path) if verify else None
-    write_manifest(path, result)
+    with exported(path) as place:
+        if is_decoder:
+            stop_ids = lm.generation_config.stop_ids if hasattr(lm, "generation_config") else ()
+            options = {"generate": generate, "stop_ids": stop_ids}
+            content = convert(model, prefill_lengths, cache_length, quantization, **options)
+        else:
+            content = convert_encoder(lm if is_task(lm) else model, lengths, quantization)
+        place.new.write_bytes(content)
+        if verify:
+            place.keep(prove(verify_tflite(place.new, lm, verify, texts, limits), path))
     return path
 
 

@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keraslm._files import replaced_folder
 from keraslm._types import StrPath
 from keraslm._version import __version__
 from keraslm.export.facts import prompt_template, stated_length
-from keraslm.export.manifest import write_manifest
+from keraslm.export.manifest import exported
 from keraslm.export.proof import prove
-from keraslm.export.to_tflite.exporter import PREFILL_LENGTHS, tflite
+from keraslm.export.to_tflite.exporter import PREFILL_LENGTHS, convert
 from keraslm.export.to_web.browser import find_browser
 from keraslm.export.to_web.proof import verify_web
 from keraslm.export.to_web.readable import check_tokenizer
+from keraslm.litert.quantization import check_kind
 
 FORMAT_VERSION = 1
 PAGE = Path(__file__).parent / "page"
@@ -28,7 +28,7 @@ PAGE_FILES = (
     "index.html", "app.js", "words.js", "style.css", "serve.py",
     "keraslm.js", "sampling.js", "tokenizer.js", "stream.js", "spacing.js",
 )  # fmt: skip
-OUR_NAMES = {*PAGE_FILES, "README.md", "model.json", "model.tflite", "tokenizer.json", "vendor"}
+PARTS = (*PAGE_FILES, "README.md", "model.json", "model.tflite", "tokenizer.json", "vendor/")
 
 # All three are under Apache-2.0.
 PACKAGES = {
@@ -139,40 +139,26 @@ def web(
             f"lm must be a keraslm.tasks.TextGenerator; received {type(lm).__name__}. The page "
             "needs its tokenizer: TextGenerator(model, tokenizer)."
         )
+    check_kind(quantization)
     check_tokenizer(lm.tokenizer)
     folder = Path(folder)
     name = folder.resolve().name
     if (folder / "config.json").is_file():
         folder = folder / "web"
-    _check_is_ours(folder)
-    with replaced_folder(folder) as new:
+    # index.html stays if it was edited: the description is what the page cannot do without.
+    with exported(folder, PARTS, fence="model.json", keep=["index.html"]) as place:
+        new = place.new
         with _node_modules(packages) as modules:
             _copy_packages(modules, new / "vendor")
         for file in PAGE_FILES:
             shutil.copyfile(PAGE / file, new / file)
         (new / "tokenizer.json").write_text(lm.tokenizer.to_json(), encoding="utf-8")
-        tflite(
-            lm,
-            new / "model.tflite",
-            quantization=quantization,
-            prefill_lengths=prefill_lengths,
-            cache_length=cache_length,
-            verify=False,
-        )
+        content = convert(lm.model, prefill_lengths, cache_length, quantization)
+        (new / "model.tflite").write_bytes(content)
         _describe(lm, new, name, cache_length or lm.model.max_length)
-        result = (
-            prove(verify_web(new, lm, verify, texts, limits), folder)
-            if verify and _has_browser(folder)
-            else None
-        )
-    write_manifest(folder, result)
+        if verify and _has_browser(folder):
+            place.keep(prove(verify_web(new, lm, verify, texts, limits), folder))
     return folder
-
-
-def _check_is_ours(folder):
-    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    if names and ("keraslm.js" not in names or names - OUR_NAMES):
-        raise ValueError(f"{folder} holds other files. Give a new or empty folder.")
 
 
 def _has_browser(folder):
