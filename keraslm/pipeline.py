@@ -61,6 +61,7 @@ def train_gpt(
     prompts=PROMPTS,
     jit_compile="auto",
     verbose=1,
+    rescue=None,
     **fields,
 ):
     """Build a GPT, train it with ``fit``, and give it with its tokenizer.
@@ -76,6 +77,7 @@ def train_gpt(
         prompts: continued after each epoch.
         jit_compile: as in ``keras.Model.compile``.
         verbose: as in ``keras.Model.fit``.
+        rescue: as in `keraslm.tasks.TextGenerator.fit`.
         fields: of the recipe, instead of its own, such as ``epochs=5``. Its ``seed`` is of
             everything random.
 
@@ -123,5 +125,6 @@ def train_gpt(
         jit_compile=jit_compile,
         callbacks=watch,
         verbose=verbose,
+        rescue=rescue,
     )
     return lm, lm.evaluate(corpus.validation, length=recipe.length)

@@ -125,6 +125,7 @@ def _train(args):
             minutes=args.minutes,
             log_dir=args.log_dir,
             verbose=1 if os.isatty(1) else 2,
+            rescue=args.out.with_name(f"{args.out.name}-interrupted"),
         )
         folder = lm.save(args.out)
     print(

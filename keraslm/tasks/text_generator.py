@@ -276,6 +276,7 @@ class TextGenerator:
         learning_rate: float | None = None,
         seed: int | None = None,
         jit_compile: bool | str | None = None,
+        rescue: StrPath | None = "auto",
         **arguments: Any,
     ) -> Any:
         """Train the model: encode, pack, ``compile`` (where needed), ``fit``.
@@ -293,6 +294,9 @@ class TextGenerator:
             batch_size, length, epochs, learning_rate, seed: fields of the recipe, instead of its
                 own.
             jit_compile: as in ``keras.Model.compile``; default, as the model is compiled.
+            rescue: folder in which the model is saved as it is if an error, Ctrl-C or SIGTERM
+                ends the training; ``"auto"``: a new folder ``interrupted-DATE-TIME``, but none
+                where Python is typed line by line; ``None``: none.
             arguments: other fields of the recipe, such as ``weight_decay``; the rest is passed on
                 to ``model.fit``, such as ``callbacks``.
 
@@ -305,6 +309,7 @@ class TextGenerator:
         import keras
 
         from keraslm.callbacks.rows import RowsOfEpoch, StopAfter
+        from keraslm.tasks.rescue import default_folder, rescued
         from keraslm.tasks.samples import sample_of
         from keraslm.training.recipe import Recipe, compile_with
 
@@ -330,9 +335,10 @@ class TextGenerator:
         ]
         judged = texts if validation is None else validation
         self.sample = sample_of(judged, held_out, self.tokenizer)
-        history = self.model.fit(
-            data, epochs=used.num_epochs(per_epoch), callbacks=callbacks, **arguments
-        )
+        with rescued(self, default_folder() if rescue == "auto" else rescue):
+            history = self.model.fit(
+                data, epochs=used.num_epochs(per_epoch), callbacks=callbacks, **arguments
+            )
         losses = history.history.get("loss", [])
         if losses and not math.isfinite(losses[-1]):
             raise ValueError(
