@@ -1,4 +1,4 @@
-"""Writing so that a good file is never replaced by half a one."""
+"""Paths, and writing so that a good file is never replaced by half a one."""
 
 import contextlib
 import os
@@ -6,6 +6,23 @@ import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
+
+
+def checked_path(path: object, name: str = "path") -> Path:
+    """A ``Path``.
+
+    Args:
+        path: what was received.
+        name: of the argument, for errors.
+
+    Raises:
+        ValueError: it is neither a str nor a path.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(
+            f"{name} must be the name of a file or folder, a str or a Path; received {path!r:.80}."
+        )
+    return Path(path)
 
 
 @contextlib.contextmanager
@@ -19,7 +36,7 @@ def replaced_folder(path: str | os.PathLike, stale: Collection[str] | None = Non
         stale: names of entries of the old folder that must not outlive it. Every other entry
             that the block did not write is carried over; ``None``: nothing is.
     """
-    path = Path(path)
+    path = checked_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file. Give the name of a folder.")
@@ -51,7 +68,7 @@ def replaced_folder(path: str | os.PathLike, stale: Collection[str] | None = Non
 @contextlib.contextmanager
 def replaced_file(path: str | os.PathLike) -> Iterator[Path]:
     """A new file that takes the name ``path`` when the block ends well; see `replaced_folder`."""
-    path = Path(path)
+    path = checked_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise ValueError(f"{path} is a folder. Give the name of a file.")
