@@ -47,6 +47,22 @@ def checked_texts(texts: Any, name: str = "text") -> list[str]:
     return [checked_text(text, f"{name}[{i}]") for i, text in enumerate(texts)]
 
 
+def checked_list(values: Any, name: str = "texts", of: str = "str") -> list:
+    """What there is in a list or another iterable; each value is left to whoever reads it.
+
+    Args:
+        values: what was received.
+        name: of the argument, for errors.
+        of: what is in the list, for errors.
+
+    Raises:
+        ValueError: it is one str, or nothing to go through.
+    """
+    if isinstance(values, (str, bytes)) or not is_iterable(values):
+        raise ValueError(f"{name} must be a list of {of}; received {type(values).__name__}.")
+    return list(values)
+
+
 def is_iterable(values: Any) -> bool:
     """Whether there is a row of values to go through.
 
@@ -127,6 +143,5 @@ def checked_rows(rows: Any, name: str, vocab_size: int | None = None) -> list[li
     Raises:
         ValueError: not a list, or one in it that `checked_ids` refuses.
     """
-    if isinstance(rows, (str, bytes)) or not is_iterable(rows):
-        raise ValueError(f"{name} must be a list of lists of token ids; received {rows!r:.80}.")
+    rows = checked_list(rows, name, "lists of token ids")
     return [checked_ids(ids, vocab_size) for ids in rows]

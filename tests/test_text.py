@@ -168,7 +168,7 @@ def test_a_padded_vocabulary_has_ids_without_text():
         (lambda: Roles(eos=(3,)), r"eos\[0\] must be str; received int"),
         (lambda: TOKENIZER.token_to_id(3), "token must be str; received int"),
         (lambda: TOKENIZER.token_to_id(None), "token must be str; received NoneType"),
-        (lambda: TOKENIZER.decode_batch(3), "batch must be a list of lists of token ids; rec.* 3"),
+        (lambda: TOKENIZER.decode_batch(3), "batch must be a list of lists of token ids; .* int"),
         (lambda: TOKENIZER.decode_batch({1: [2]}), "batch must be a list of lists of token ids"),
         (lambda: TOKENIZER.decode_batch([1, 2]), "token ids must be a list of .*; received 1"),
         (lambda: TOKENIZER.encode_batch({"to": 1}), "texts must be a .*list of str; received dict"),
