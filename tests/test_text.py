@@ -36,6 +36,18 @@ def test_invalid_prompts(tiny, text, says):
         tiny.generate(text)
 
 
+@pytest.mark.parametrize("text", [3, "to", {"to": 1}], ids=repr)
+def test_prompt_ids_are_of_a_list(tiny, text):
+    with pytest.raises(ValueError, match="texts must be a list of str; received"):
+        tiny.prompt_ids(text)
+
+
+@pytest.mark.parametrize("config", [3, {"top_k": 2}], ids=repr)
+def test_default_settings_are_a_config(tiny, config):
+    with pytest.raises(ValueError, match="generation_config must be a keraslm.*; received"):
+        TextGenerator(tiny.model, TOKENIZER, config)
+
+
 @pytest.mark.parametrize("call", ["stream", "score"])
 @pytest.mark.parametrize("text", [3, None, ["to"], "\ud800"], ids=repr)
 def test_one_text_is_one_text(tiny, call, text):
@@ -50,6 +62,7 @@ SETTINGS = [
     ({"stop_ids": 3}, "stop_ids must be a list of token ids"),
     ({"stop_ids": (-1,)}, "stop_ids must be a list of token ids, whole numbers from 0"),
     ({"stop_ids": (1.5,)}, "stop_ids must be a list of token ids"),
+    ({"stop_ids": (2**40,)}, "stop_ids must be a list of token ids, whole .*; received .10995"),
     ({"stop_ids": (True,)}, "stop_ids must be a list of token ids"),
     ({"stop_ids": (10**6,)}, "stop_ids must be from 0 to .*; received 1000000"),
     ({"num_return_sequences": True}, "num_return_sequences must be a positive whole number"),

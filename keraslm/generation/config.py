@@ -7,6 +7,7 @@ from typing import Any
 
 WHOLE = ("max_new_tokens", "top_k", "seed")
 FLOAT32_MAX = 3.4e38
+LAST_ID = 2**31 - 1  # ids are int32 in every graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +92,20 @@ class GenerationConfig:
         return {**dataclasses.asdict(self), "stop_ids": list(self.stop_ids)}
 
 
+def checked_config(config: Any, name: str = "config") -> GenerationConfig:
+    """The config, if it is one.
+
+    Raises:
+        ValueError: it is something else, such as a dict of settings.
+    """
+    if not isinstance(config, GenerationConfig):
+        raise ValueError(
+            f"{name} must be a keraslm.generation.GenerationConfig; received {config!r:.80}. Make "
+            "one of settings: GenerationConfig(max_new_tokens=20)."
+        )
+    return config
+
+
 def _fits(name, value):
     """Whether a number is finite as a float32, which a whole number never becomes."""
     if name in WHOLE and isinstance(value, numbers.Integral):
@@ -104,9 +119,10 @@ def _ids(value):
         ids = None if isinstance(value, str) else tuple(map(operator.index, value))
     except TypeError:
         ids = None
-    if ids is None or any(isinstance(i, bool) or i < 0 for i in value):
+    if ids is None or any(isinstance(i, bool) or not 0 <= i <= LAST_ID for i in value):
         raise ValueError(
-            f"stop_ids must be a list of token ids, whole numbers from 0 on; received {value!r}."
+            f"stop_ids must be a list of token ids, whole numbers from 0 to {LAST_ID}; received "
+            f"{value!r}."
         )
     return ids
 

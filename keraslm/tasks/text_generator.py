@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from keraslm._text import checked_text, checked_texts, is_whole
+from keraslm._text import checked_count, checked_list, checked_text, checked_texts, is_whole
 from keraslm._types import StrPath
-from keraslm.generation.config import GenerationConfig
+from keraslm.generation.config import GenerationConfig, checked_config
 from keraslm.generation.generator import Generated, Generator
 from keraslm.tasks import bundle
 from keraslm.tokenizers.stream import TextStream, continuation
@@ -89,7 +89,7 @@ class TextGenerator:
         if generation_config is None:
             stop = () if tokenizer is None else tokenizer.eos_ids
             generation_config = GenerationConfig(stop_ids=stop)
-        self.generation_config = generation_config
+        self.generation_config = checked_config(generation_config, "generation_config")
         self.stated = dict(stated or {})
 
     # === Generating ===
@@ -126,16 +126,12 @@ class TextGenerator:
             ``num_return_sequences > 1``, the continuations of a prompt side by side.
 
         Raises:
-            ValueError: a prompt that fills the context, or a setting out of range.
+            ValueError: a prompt that fills the context, or a setting out of range or no setting.
         """
         prompts = checked_texts(text)
         ids = self.prompt_ids(prompts, allow_control_tokens=allow_control_tokens)
         config = self._config(ids, max_new_tokens, max_length, settings)
-        if type(num_return_sequences) is not int or num_return_sequences < 1:
-            raise ValueError(
-                "num_return_sequences must be a positive whole number; received "
-                f"{num_return_sequences!r}."
-            )
+        num_return_sequences = checked_count(num_return_sequences, "num_return_sequences")
         if num_return_sequences > 1 and not config.is_sampled:
             warnings.warn(
                 "num_return_sequences > 1 without sampling would repeat one text: sampling with "
@@ -403,6 +399,7 @@ class TextGenerator:
         Raises:
             ValueError: no prompt, or one without any token.
         """
+        texts = checked_list(texts)
         if not texts:
             raise ValueError("There is no prompt: give a text or a list of texts.")
         bundle.check_tokenizer(self)
@@ -421,12 +418,8 @@ class TextGenerator:
         if stated and is_default and max_new_tokens is None and max_length is None:
             max_length = max(stated, 1 + max(len(ids) for ids in prompts))  # it bounds no prompt
         if max_length is not None:
-            if type(max_length) is not int or max_length < 1:
-                raise ValueError(
-                    f"max_length must be a positive whole number; received {max_length!r}."
-                )
             longest = max(len(ids) for ids in prompts)
-            max_new_tokens = max_length - longest
+            max_new_tokens = checked_count(max_length, "max_length") - longest
             if max_new_tokens < 1:
                 raise ValueError(
                     f"max_length={max_length} counts the prompt, which has {longest} tokens. "
