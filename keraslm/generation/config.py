@@ -3,6 +3,7 @@
 import dataclasses
 import numbers
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 WHOLE = ("max_new_tokens", "top_k", "seed")
@@ -104,6 +105,17 @@ def checked_config(config: Any, name: str = "config") -> GenerationConfig:
             "one of settings: GenerationConfig(max_new_tokens=20)."
         )
     return config
+
+
+def stated_length(config: GenerationConfig, stated: Mapping[str, Any]) -> int | None:
+    """Tokens of prompt and continuation together, where nothing states how many are new.
+
+    Args:
+        config: the default settings.
+        stated: what a Hugging Face folder says of generation.
+    """
+    is_default = config.max_new_tokens == GenerationConfig().max_new_tokens
+    return stated.get("max_length") if is_default else None
 
 
 def _fits(name, value):

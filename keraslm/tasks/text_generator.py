@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keraslm._text import checked_count, checked_list, checked_text, checked_texts, is_whole
 from keraslm._types import StrPath
-from keraslm.generation.config import GenerationConfig, checked_config
+from keraslm.generation.config import GenerationConfig, checked_config, stated_length
 from keraslm.generation.generator import Generated, Generator
 from keraslm.tasks import bundle
 from keraslm.tokenizers.stream import TextStream, continuation
@@ -413,9 +413,8 @@ class TextGenerator:
     def _config(self, prompts, max_new_tokens, max_length, settings):
         if max_new_tokens is not None and max_length is not None:
             raise ValueError("Give max_new_tokens or max_length, not both.")
-        is_default = self.generation_config.max_new_tokens == GenerationConfig().max_new_tokens
-        stated = self.stated.get("max_length")
-        if stated and is_default and max_new_tokens is None and max_length is None:
+        stated = stated_length(self.generation_config, self.stated)
+        if stated and max_new_tokens is None and max_length is None:
             max_length = max(stated, 1 + max(len(ids) for ids in prompts))  # it bounds no prompt
         if max_length is not None:
             longest = max(len(ids) for ids in prompts)
