@@ -1,5 +1,7 @@
 """Invalid texts, settings, token ids and labels are refused with a sentence that names them."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -117,6 +119,9 @@ def test_evaluation_names_what_it_cannot_take(tiny, arguments, says):
 def test_numbers_of_numpy_are_numbers(tiny):
     config = GenerationConfig(stop_ids=np.array([3, 4]), top_k=np.int64(5))
     assert config.stop_ids == (3, 4) and config.top_k == 5
+    config = GenerationConfig(temperature=np.float32(0.5), top_p=np.float64(0.5), seed=2.0)
+    assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
+    assert (config.temperature, config.top_p, config.seed) == (0.5, 0.5, 2)
     assert checked_ids(np.array([1, 2])) == [1, 2]
     assert checked_texts(iter(["a", "b"])) == ["a", "b"]
 

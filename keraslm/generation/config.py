@@ -63,8 +63,8 @@ class GenerationConfig:
             may_be = value is None and default[name] is None or is_number and _fits(name, value)
             if not (may_be and check(value)):
                 raise ValueError(f"{name} must be {meaning}; received {value!r}.")
-            if name in WHOLE and value is not None:
-                object.__setattr__(self, name, int(value))
+            if value is not None:  # plain numbers: files hold no others
+                object.__setattr__(self, name, (int if name in WHOLE else float)(value))
         object.__setattr__(self, "stop_ids", _ids(self.stop_ids))
 
     @property

@@ -296,7 +296,8 @@ class TextGenerator:
             the Keras ``History``.
 
         Raises:
-            ValueError: too little text, or a loss that became NaN.
+            ValueError: too little text, rows of another vocabulary or too long for the model, no
+                recipe, or a loss that became NaN.
         """
         import keras
 
@@ -309,6 +310,11 @@ class TextGenerator:
         fields = {name: value for name, value in named.items() if value is not None}
         for name in set(arguments) & set(Recipe.field_names()):
             fields[name] = arguments.pop(name)
+        if not isinstance(recipe, Recipe | None):
+            raise ValueError(
+                f"recipe must be a keraslm.training.Recipe; received {recipe!r:.80}. Make one of "
+                "its fields: Recipe(epochs=2)."
+            )
         used = (recipe or Recipe()).replace(**fields)
         rows = held_out = self._packed(texts, used.length)
         data = rows.dataset(used.batch_size, seed=used.seed)
@@ -341,6 +347,12 @@ class TextGenerator:
         from keraslm.data.packing import PackedTokens, encode_documents, pack
 
         if isinstance(texts, PackedTokens):
+            largest = int(texts.stream.ids.max(initial=0))
+            if largest >= self.model.vocab_size:
+                raise ValueError(
+                    f"The packed rows have the token id {largest}; those of the model are from 0 "
+                    f"to {self.model.vocab_size - 1}. Encode the texts with lm.tokenizer."
+                )
             return texts
         bundle.check_tokenizer(self)
         stream = encode_documents(texts, self.tokenizer)
