@@ -1,6 +1,7 @@
-"""What every entry point asks of texts and token ids."""
+"""What every entry point asks of texts, token ids and counts."""
 
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -46,13 +47,32 @@ def checked_texts(texts: Any, name: str = "text") -> list[str]:
     return [checked_text(text, f"{name}[{i}]") for i, text in enumerate(texts)]
 
 
+def checked_list(values: Any, name: str = "texts", of: str = "str") -> list:
+    """What there is in a list or another iterable; each value is left to whoever reads it.
+
+    Args:
+        values: what was received.
+        name: of the argument, for errors.
+        of: what is in the list, for errors.
+
+    Raises:
+        ValueError: it is one str, or nothing to go through.
+    """
+    if isinstance(values, (str, bytes)) or not is_iterable(values):
+        raise ValueError(f"{name} must be a list of {of}; received {type(values).__name__}.")
+    return list(values)
+
+
 def is_iterable(values: Any) -> bool:
-    """Whether there is something to go through; an array without axes only looks so."""
+    """Whether there is a row of values to go through.
+
+    An array without axes only looks so, and of a dict nobody means the keys.
+    """
     try:
         iter(values)
     except TypeError:
         return False
-    return True
+    return not isinstance(values, Mapping)
 
 
 def is_whole(value: Any, least: int = 0) -> bool:
@@ -63,8 +83,26 @@ def is_whole(value: Any, least: int = 0) -> bool:
         return False
 
 
+def checked_count(value: Any, name: str) -> int:
+    """A number of things, as an int.
+
+    Args:
+        value: what was received.
+        name: of the argument, for errors.
+
+    Raises:
+        ValueError: it is no whole number, or less than 1.
+    """
+    if not is_whole(value, 1):
+        raise ValueError(f"{name} must be a positive whole number; received {value!r}.")
+    return operator.index(value)
+
+
 def checked_ids(ids: Any, vocab_size: int | None = None) -> list[int]:
     """Token ids as a list of ints.
+
+    A float is no id, not even ``1.0``: it shows that something was computed of ids. Only arrays
+    that a Keras model is called with may be of floats, as everywhere in Keras.
 
     Args:
         ids: whole numbers, of Python or of NumPy or in an array.
@@ -87,9 +125,23 @@ def checked_ids(ids: Any, vocab_size: int | None = None) -> list[int]:
     last = 2**32 - 1 if vocab_size is None else vocab_size - 1
     if numbers and (min(numbers) < 0 or max(numbers) > last):
         wrong = min(numbers) if min(numbers) < 0 else max(numbers)
-        known = f"from 0 to {last}" if vocab_size else "0 or more"
         raise ValueError(
-            f"token ids must be {known}; received {wrong}. Was the text encoded with another "
-            "tokenizer?"
+            f"token ids must be from 0 to {last}; received {wrong}. Was the text encoded with "
+            "another tokenizer?"
         )
     return numbers
+
+
+def checked_rows(rows: Any, name: str, vocab_size: int | None = None) -> list[list[int]]:
+    """Several lists of token ids, each as `checked_ids` gives it.
+
+    Args:
+        rows: lists of token ids.
+        name: of the argument, for errors.
+        vocab_size: how many ids there are; ``None``: that is not asked.
+
+    Raises:
+        ValueError: not a list, or one in it that `checked_ids` refuses.
+    """
+    rows = checked_list(rows, name, "lists of token ids")
+    return [checked_ids(ids, vocab_size) for ids in rows]

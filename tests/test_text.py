@@ -1,5 +1,7 @@
 """Invalid texts, settings, token ids and labels are refused with a sentence that names them."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from keraslm._text import checked_ids, checked_texts
 from keraslm.generation import GenerationConfig
 from keraslm.models import BERT, GPT
 from keraslm.tasks import TextGenerator
-from keraslm.tokenizers import Tokenizer
+from keraslm.tokenizers import Roles, TextStream, Tokenizer
 
 TOKENIZER = Tokenizer.train(["to be or not to be"] * 3, kind="char", vocab_size=None)
 
@@ -22,6 +24,7 @@ TEXTS = [
     (3, "text must be a str or a list of str; received int"),
     (None, "text must be a str or a list of str; received NoneType"),
     (b"to", "text must be a str or a list of str; received bytes"),
+    ({"to": "be"}, "text must be a str or a list of str; received dict"),
     ([None], r"text\[0\] must be str; received NoneType"),
     (["to", 3.5], r"text\[1\] must be str; received float"),
     ("\ud800", "half of a character, the lone surrogate U"),
@@ -33,6 +36,18 @@ TEXTS = [
 def test_invalid_prompts(tiny, text, says):
     with pytest.raises(ValueError, match=says):
         tiny.generate(text)
+
+
+@pytest.mark.parametrize("text", [3, "to", {"to": 1}], ids=repr)
+def test_prompt_ids_are_of_a_list(tiny, text):
+    with pytest.raises(ValueError, match="texts must be a list of str; received"):
+        tiny.prompt_ids(text)
+
+
+@pytest.mark.parametrize("config", [3, {"top_k": 2}], ids=repr)
+def test_default_settings_are_a_config(tiny, config):
+    with pytest.raises(ValueError, match="generation_config must be a keraslm.*; received"):
+        TextGenerator(tiny.model, TOKENIZER, config)
 
 
 @pytest.mark.parametrize("call", ["stream", "score"])
@@ -49,6 +64,7 @@ SETTINGS = [
     ({"stop_ids": 3}, "stop_ids must be a list of token ids"),
     ({"stop_ids": (-1,)}, "stop_ids must be a list of token ids, whole numbers from 0"),
     ({"stop_ids": (1.5,)}, "stop_ids must be a list of token ids"),
+    ({"stop_ids": (2**40,)}, "stop_ids must be a list of token ids, whole .*; received .10995"),
     ({"stop_ids": (True,)}, "stop_ids must be a list of token ids"),
     ({"stop_ids": (10**6,)}, "stop_ids must be from 0 to .*; received 1000000"),
     ({"num_return_sequences": True}, "num_return_sequences must be a positive whole number"),
@@ -86,6 +102,7 @@ def test_whole_numbers_may_be_huge(tiny):
     [
         ({"texts": None}, "texts must be a list of str; received NoneType"),
         ({"texts": 3}, "texts must be a list of str; received int"),
+        ({"texts": {"to be or not": 1}}, "texts must be a list of str; received dict"),
         ({"length": "a"}, "length must be a whole number, at least 1; received 'a'"),
         ({"length": 1.5}, "length must be a whole number, at least 1; received 1.5"),
         ({"length": 0}, "length must be a whole number, at least 1; received 0"),
@@ -102,6 +119,9 @@ def test_evaluation_names_what_it_cannot_take(tiny, arguments, says):
 def test_numbers_of_numpy_are_numbers(tiny):
     config = GenerationConfig(stop_ids=np.array([3, 4]), top_k=np.int64(5))
     assert config.stop_ids == (3, 4) and config.top_k == 5
+    config = GenerationConfig(temperature=np.float32(0.5), top_p=np.float64(0.5), seed=2.0)
+    assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
+    assert (config.temperature, config.top_p, config.seed) == (0.5, 0.5, 2)
     assert checked_ids(np.array([1, 2])) == [1, 2]
     assert checked_texts(iter(["a", "b"])) == ["a", "b"]
 
@@ -113,6 +133,9 @@ IDS = [
     (["a"], "token ids must be whole numbers; received 'a'"),
     ("abc", "token ids must be a list of whole numbers; received 'abc'"),
     (7, "token ids must be a list of whole numbers; received 7"),
+    ({1: 2}, "token ids must be a list of whole numbers; received {1: 2}"),
+    (np.array([1.0, 2.0]), "token ids must be whole numbers; received np.float64.1.0"),
+    ([[1, 2]], r"token ids must be whole numbers; received \[1, 2\]"),
     ([-1], "token ids must be .*; received -1"),
     ([10**12], "token ids must be .*; received 1000000000000"),
 ]
@@ -122,12 +145,67 @@ IDS = [
 def test_invalid_token_ids(tiny, ids, says):
     with pytest.raises(ValueError, match=says):
         TOKENIZER.decode(ids)
+    with pytest.raises(ValueError, match=says):
+        TOKENIZER.decode_plain(ids)
+    with pytest.raises(ValueError, match=says):
+        TOKENIZER.decode_batch([[1], ids])
+    with pytest.raises(ValueError, match=says):
+        TextStream(TOKENIZER, ids)
     with pytest.raises(ValueError, match="token ids"):
         tiny.generator.generate([ids], GenerationConfig())
 
 
+ONE_ID = [ids for ids in IDS if isinstance(ids[0], list)]
+
+
+@pytest.mark.parametrize(("ids", "says"), ONE_ID, ids=repr)
+def test_one_invalid_token_id(ids, says):
+    with pytest.raises(ValueError, match=says):
+        TOKENIZER.id_to_token(*ids)
+    with pytest.raises(ValueError, match=says):
+        TextStream(TOKENIZER).add(*ids)
+
+
 def test_a_padded_vocabulary_has_ids_without_text():
-    assert TOKENIZER.decode([TOKENIZER.vocab_size + 40]) == ""
+    beyond = TOKENIZER.vocab_size + 40
+    assert TOKENIZER.decode([beyond]) == ""
+    assert TextStream(TOKENIZER).add(beyond) == ""
+    assert TOKENIZER.id_to_token(beyond) is None
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: Tokenizer(None), "engine must be a tokenizers.Tokenizer; received NoneType"),
+        (lambda: Tokenizer(TOKENIZER), "engine must be a tokenizers.Tokenizer; received Tokenizer"),
+        (lambda: Tokenizer(TOKENIZER.engine, {}), "roles must be keraslm.*Roles; received dict"),
+        (lambda: TOKENIZER.with_roles(None), "roles must be keraslm.*Roles; received NoneType"),
+        (lambda: TOKENIZER.with_roles({"pad": "x"}), "roles must be keraslm.*Roles; received dict"),
+        (lambda: Roles(pad=3), "pad must be str; received int"),
+        (lambda: Roles(eos=3), "eos must be a str or a list of str; received int"),
+        (lambda: Roles(eos=(3,)), r"eos\[0\] must be str; received int"),
+        (lambda: TOKENIZER.token_to_id(3), "token must be str; received int"),
+        (lambda: TOKENIZER.token_to_id(None), "token must be str; received NoneType"),
+        (lambda: TOKENIZER.decode_batch(3), "batch must be a list of lists of token ids; .* int"),
+        (lambda: TOKENIZER.decode_batch({1: [2]}), "batch must be a list of lists of token ids"),
+        (lambda: TOKENIZER.decode_batch([1, 2]), "token ids must be a list of .*; received 1"),
+        (lambda: TOKENIZER.encode_batch({"to": 1}), "texts must be a .*list of str; received dict"),
+        (lambda: TextStream(TOKENIZER, prompt=3), "prompt must be str; received int"),
+        (lambda: Tokenizer.load(3), "path must be the name of a file or folder, .*; received 3"),
+        (lambda: Tokenizer.load(None), "path must be the name of a file .*; received None"),
+        (lambda: TOKENIZER.save(3), "path must be the name of a file or folder, .*; received 3"),
+        (lambda: Tokenizer.from_gpt2_files(3, "a"), "vocab must be the name .*; received 3"),
+        (lambda: Tokenizer.from_gpt2_files("a", 3), "merges must be the name .*; received 3"),
+        (lambda: Tokenizer.from_bert_vocab(["a"]), r"vocab must be the name .*; received \['a'\]"),
+    ],
+)  # fmt: skip
+def test_a_tokenizer_names_what_it_cannot_take(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
+
+
+def test_one_token_that_ends_texts_is_one():
+    assert Roles(eos="</s>").eos == ("</s>",)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +267,7 @@ def test_control_characters_are_text():
     [
         ({"texts": None}, "texts must be an iterable of documents; received NoneType"),
         ({"texts": 3}, "texts must be an iterable of documents; received int"),
+        ({"texts": {"to be": 1}}, "texts must be an iterable of documents; received dict"),
         ({"kind": ["bpe"]}, r"kind must be one of .*; received \['bpe'\]"),
         ({"vocab_size": "300"}, "vocab_size must be a positive whole number; received '300'"),
         ({"vocab_size": 300.5}, "vocab_size must be a positive whole number; received 300.5"),

@@ -14,6 +14,7 @@ lists the files of a folder that we wrote, with their hashes; no other file is e
 removed or followed.
 """
 
+from keraslm._files.facts import checked_path
 from keraslm._files.reading import read_whole, repair
 from keraslm._files.stage import BusyError
 from keraslm._files.writer import (
@@ -26,6 +27,6 @@ from keraslm._files.writer import (
 )
 
 __all__ = [
-    "BusyError", "Report", "Writer", "read_whole", "repair", "replaced_file", "reserved", "warn_of",
+    "BusyError", "checked_path", "Report", "Writer", "read_whole", "repair", "replaced_file", "reserved", "warn_of",
     "write_json",
 ]  # fmt: skip

@@ -19,6 +19,23 @@ VERSION = 1
 Stamp = list[int]
 
 
+def checked_path(path: object, name: str = "path") -> Path:
+    """A ``Path``.
+
+    Args:
+        path: what was received.
+        name: of the argument, for errors.
+
+    Raises:
+        ValueError: it is neither a str nor a path.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(
+            f"{name} must be the name of a file or folder, a str or a Path; received {path!r:.80}."
+        )
+    return Path(path)
+
+
 def digest(file: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with open(file, "rb") as stream:

@@ -33,7 +33,7 @@ def read_whole(folder: str | os.PathLike, load: Callable[[Path], T]) -> T:
     Raises:
         BusyError: the folder changes all the time.
     """
-    place = Path(folder)
+    place = facts.checked_path(folder)
     if not place.is_dir():
         return load(place)
     inner = ""

@@ -68,7 +68,7 @@ class Writer:
         own: Collection[str] = (),
         need: int = 0,
     ) -> None:
-        self.given, self.path = Path(path), _followed(path)
+        self.path = _followed(path)
         self.names, self.fences = tuple(names), tuple(fences)
         self.keep, self.own, self.need = frozenset(keep), frozenset(own), need
         if self.path.exists() and not self.path.is_dir():
@@ -382,6 +382,7 @@ def _named(path: str | os.PathLike) -> Iterator[None]:
 
 
 def _followed(path: str | os.PathLike) -> Path:
+    facts.checked_path(path)
     if os.path.islink(path) and not os.path.exists(path):
         raise FileNotFoundError(f"{path} is a link to nothing ({Path(path).readlink()}).")
     return Path(os.path.realpath(path))

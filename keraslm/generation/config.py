@@ -3,10 +3,12 @@
 import dataclasses
 import numbers
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 WHOLE = ("max_new_tokens", "top_k", "seed")
 FLOAT32_MAX = 3.4e38
+LAST_ID = 2**31 - 1  # ids are int32 in every graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +63,8 @@ class GenerationConfig:
             may_be = value is None and default[name] is None or is_number and _fits(name, value)
             if not (may_be and check(value)):
                 raise ValueError(f"{name} must be {meaning}; received {value!r}.")
-            if name in WHOLE and value is not None:
-                object.__setattr__(self, name, int(value))
+            if value is not None:  # plain numbers: files hold no others
+                object.__setattr__(self, name, (int if name in WHOLE else float)(value))
         object.__setattr__(self, "stop_ids", _ids(self.stop_ids))
 
     @property
@@ -91,6 +93,31 @@ class GenerationConfig:
         return {**dataclasses.asdict(self), "stop_ids": list(self.stop_ids)}
 
 
+def checked_config(config: Any, name: str = "config") -> GenerationConfig:
+    """The config, if it is one.
+
+    Raises:
+        ValueError: it is something else, such as a dict of settings.
+    """
+    if not isinstance(config, GenerationConfig):
+        raise ValueError(
+            f"{name} must be a keraslm.generation.GenerationConfig; received {config!r:.80}. Make "
+            "one of settings: GenerationConfig(max_new_tokens=20)."
+        )
+    return config
+
+
+def stated_length(config: GenerationConfig, stated: Mapping[str, Any]) -> int | None:
+    """Tokens of prompt and continuation together, where nothing states how many are new.
+
+    Args:
+        config: the default settings.
+        stated: what a Hugging Face folder says of generation.
+    """
+    is_default = config.max_new_tokens == GenerationConfig().max_new_tokens
+    return stated.get("max_length") if is_default else None
+
+
 def _fits(name, value):
     """Whether a number is finite as a float32, which a whole number never becomes."""
     if name in WHOLE and isinstance(value, numbers.Integral):
@@ -104,9 +131,10 @@ def _ids(value):
         ids = None if isinstance(value, str) else tuple(map(operator.index, value))
     except TypeError:
         ids = None
-    if ids is None or any(isinstance(i, bool) or i < 0 for i in value):
+    if ids is None or any(isinstance(i, bool) or not 0 <= i <= LAST_ID for i in value):
         raise ValueError(
-            f"stop_ids must be a list of token ids, whole numbers from 0 on; received {value!r}."
+            f"stop_ids must be a list of token ids, whole numbers from 0 to {LAST_ID}; received "
+            f"{value!r}."
         )
     return ids
 

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keraslm._text import checked_ids
+from keraslm._text import checked_count, checked_rows
 from keraslm._types import Tensor
 from keraslm.generation.cache import ContextModel, StepModel, init_cache, take_rows, updated
-from keraslm.generation.config import GenerationConfig
+from keraslm.generation.config import GenerationConfig, checked_config
 from keraslm.generation.sampling import (
     Method,
     Settings,
@@ -76,7 +76,7 @@ class Generator:
         """Continue each prompt.
 
         Args:
-            prompts: token ids, at least one each; lengths may differ.
+            prompts: token ids, at least one each; lengths may differ. A float is no id.
             config: how.
             num_return_sequences: continuations of each prompt.
             context: what ``model.context`` takes, a row for each prompt: of an encoder–decoder the
@@ -86,9 +86,11 @@ class Generator:
             ``len(prompts) * num_return_sequences`` results, those of a prompt side by side.
 
         Raises:
-            ValueError: an empty prompt, one that fills the context, ids out of range.
+            ValueError: an empty prompt, one that fills the context, ids out of range; a config that
+                is none, or a number of sequences that is no whole number from 1 on.
         """
-        ids, pad, room = self._prepare(prompts, config.max_new_tokens)
+        ids, pad, room = self._prepare(prompts, config)
+        num_return_sequences = checked_count(num_return_sequences, "num_return_sequences")
         method = method_of(config, self.model.vocab_size)
         length = _round_up(ids.shape[1] + room, 32)
         run = self._compile(
@@ -103,7 +105,7 @@ class Generator:
             ops.convert_to_tensor(room, "int32"),
             ops.convert_to_tensor(config.stop_ids or (-1,), "int32"),
             settings_of(config),
-            self._context(context, len(prompts)),
+            self._context(context, len(ids)),
         )
         tokens, log_probs, counts = (ops.convert_to_numpy(x) for x in (tokens, log_probs, counts))
         return [
@@ -229,13 +231,13 @@ class Generator:
             for each prompt ``(token id, log-probability)``, or ``None`` once it has ended. The
             same tokens as `generate`. Close the iterator to stop earlier.
         """
-        ids, pad, room = self._prepare(prompts, config.max_new_tokens)
+        ids, pad, room = self._prepare(prompts, config)
         method = method_of(config, self.model.vocab_size)
         length = _round_up(ids.shape[1] + room, 32)
         settings = settings_of(config)
-        row = ops.arange(len(prompts), dtype="int32")
+        row = ops.arange(len(ids), dtype="int32")
         seen = self._seen(ops.convert_to_tensor(ids), pad, 1) if method.needs_seen else None
-        cache = self._new_cache(len(prompts), length, self._context(context, len(prompts)))
+        cache = self._new_cache(len(ids), length, self._context(context, len(ids)))
 
         def one_step(ids, cache, start, pad, seen, settings, number):
             logits, changed = self.model.step(ids, cache, start, pad, last_only=True)
@@ -246,7 +248,7 @@ class Generator:
             return token, log_prob, cache, seen
 
         run = self._compile(("stream", method, length), one_step)
-        start, done = 0, np.zeros(len(prompts), bool)
+        start, done = 0, np.zeros(len(ids), bool)
         for number in range(room):
             token, log_prob, cache, seen = run(
                 ops.convert_to_tensor(ids),
@@ -278,11 +280,13 @@ class Generator:
         Args:
             sequences: token ids, two at least.
             context: as in `generate`.
+
+        Raises:
+            ValueError: fewer than two tokens, more than the context, ids out of range.
         """
-        for ids in sequences:
-            if len(ids) < 2:
-                raise ValueError("A sequence to score needs at least two tokens.")
-        self._check(sequences, self.model.max_length)
+        sequences = self._checked(sequences, "sequences")
+        if min(map(len, sequences)) < 2:
+            raise ValueError("A sequence to score needs at least two tokens.")
         longest = self._bucket(max(len(ids) for ids in sequences))
         batch = np.zeros((len(sequences), longest), "int32")
         for i, ids in enumerate(sequences):
@@ -304,7 +308,9 @@ class Generator:
     def _context(self, context, rows):
         """The inputs of the model's memory as tensors, or None."""
         names = tuple(self.model.context_spec(1)) if hasattr(self.model, "context_spec") else ()
-        given = {} if context is None else dict(context)
+        if not isinstance(context, Mapping | None):
+            raise ValueError(f"context must be a dict of arrays; received {context!r:.80}.")
+        given = {name: ops.convert_to_tensor(value) for name, value in (context or {}).items()}
         if set(given) != set(names):
             needs = f"needs {', '.join(names)}" if names else "takes none"
             raise ValueError(
@@ -312,9 +318,12 @@ class Generator:
                 f"{', '.join(sorted(given)) or 'none'}."
             )
         for name, value in given.items():
-            if len(value) != rows:
-                raise ValueError(f"context[{name!r}] has {len(value)} rows for {rows} prompts.")
-        return {name: ops.convert_to_tensor(value) for name, value in given.items()}
+            if tuple(value.shape)[:1] != (rows,):
+                raise ValueError(
+                    f"context[{name!r}] must have a row for each of {rows} prompts; received the "
+                    f"shape {tuple(value.shape)}."
+                )
+        return given
 
     def _new_cache(self, batch, length, context=None):
         cache = init_cache(self.model, batch, length)
@@ -324,13 +333,11 @@ class Generator:
 
     # === Shapes and compilation ===
 
-    def _prepare(self, prompts, max_new_tokens):
+    def _prepare(self, prompts, config):
         """Prompts padded left to a bucket ``(batch, bucket)``, padding ``(batch,)``, room."""
-        if not len(prompts):
-            raise ValueError("prompts is empty: give at least one.")
-        self._check(prompts, self.model.max_length)
+        config, prompts = checked_config(config), self._checked(prompts, "prompts")
         longest = max(len(p) for p in prompts)
-        room = min(max_new_tokens, self.model.max_length - longest)
+        room = min(config.max_new_tokens, self.model.max_length - longest)
         if room < 1:
             raise ValueError(
                 f"The prompt has {longest} tokens and fills the context of "
@@ -342,9 +349,13 @@ class Generator:
             ids[i, bucket - len(prompt) :] = prompt
         return ids, np.array([bucket - len(p) for p in prompts], "int32"), room
 
-    def _check(self, sequences, longest):
+    def _checked(self, sequences, name):
+        """Lists of ids, one at least, that the model takes."""
+        longest = self.model.max_length
+        sequences = checked_rows(sequences, name, self.model.vocab_size)
+        if not sequences:
+            raise ValueError(f"{name} is empty: give at least one.")
         for ids in sequences:
-            ids = checked_ids(ids, self.model.vocab_size)
             if not ids:
                 raise ValueError("A prompt has no tokens. Start from the end-of-text token.")
             if len(ids) > longest:
@@ -352,6 +363,7 @@ class Generator:
                     f"The text has {len(ids)} tokens, more than the context of {longest}. "
                     "Shorten it."
                 )
+        return sequences
 
     def _bucket(self, length):
         """The next power of two, at least 8, at most the context."""

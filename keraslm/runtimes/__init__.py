@@ -1,7 +1,8 @@
 """Exported files in their runtimes, from Python: one class for each kind of file."""
 
-from pathlib import Path
+import zipfile
 
+from keraslm._files import checked_path
 from keraslm._types import StrPath
 from keraslm.runtimes.litert import LiteRTModel
 from keraslm.runtimes.litert_encoder import LiteRTEncoder
@@ -25,15 +26,20 @@ def open_runtime(path: StrPath) -> Runtime:
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: none of these.
+        ValueError: none of these; of another kind of file, the sentence says which one it is.
 
     Example:
         >>> runtime = keraslm.runtimes.open_runtime("saved_models/mine/model.tflite")
         >>> continuation = "".join(runtime.stream("The city of", 5))
     """
-    path = Path(path)
+    path = checked_path(path)
     if not path.exists():
         raise FileNotFoundError(f"No file or folder {path}. Make one with 'keraslm export'.")
+    if path.suffix in (".tflite", ".task") and zipfile.is_zipfile(path):  # packed: a vocabulary
+        raise ValueError(
+            f"{path} is made for MediaPipe Tasks, which take text themselves. Open it with "
+            "mediapipe.tasks.python.text, or export a text generator with keraslm.export.tflite."
+        )
     if path.suffix == ".tflite":
         return LiteRTModel(path)
     if path.suffix == ".litertlm":

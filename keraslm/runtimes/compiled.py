@@ -3,10 +3,10 @@
 import atexit
 import functools
 import os
-from pathlib import Path
 
 import numpy as np
 
+from keraslm._files import checked_path
 from keraslm.litert.conversion import quiet
 
 
@@ -21,7 +21,7 @@ def compiled(path, num_threads):
     from ai_edge_litert.hardware_accelerator import HardwareAccelerator
     from ai_edge_litert.options import CpuOptions, Options
 
-    path = Path(path)
+    path = checked_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No file {path}. Export one with keraslm.export.tflite.")
     options = Options(

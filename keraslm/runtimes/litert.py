@@ -2,14 +2,14 @@
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keraslm._files import checked_path
 from keraslm._text import checked_ids
 from keraslm._types import StrPath
-from keraslm.generation.config import GenerationConfig
+from keraslm.generation.config import GenerationConfig, checked_config
 from keraslm.generation.processors import ORDER, check_supported
 from keraslm.generation.random import resolve_seed
 from keraslm.generation.sampling import Method, method_of, next_token, settings_of
@@ -49,11 +49,14 @@ class LiteRTModel:
     def __init__(
         self, path: StrPath, num_threads: int = 2, *, tokenizer: Tokenizer | None = None
     ) -> None:
-        self.path, self._tokenizer = Path(path), tokenizer
+        self.path, self._tokenizer = checked_path(path), tokenizer
         self._model = compiled(path, num_threads)
         names = list(self._model.get_signature_list())
         if "decode" not in names:
-            raise ValueError(f"{path} has no 'decode' signature; it has {sorted(names)}.")
+            raise ValueError(
+                f"{path} has no 'decode' signature; it has {sorted(names)}. An encoder's file is "
+                "for keraslm.runtimes.LiteRTEncoder."
+            )
         decode = Signature(self._model, "decode")
         given = ("tokens", "input_pos")
         cache = {n: d["shape"] for n, d in decode.details.items() if n not in given}
@@ -89,16 +92,24 @@ class LiteRTModel:
         self.position = 0
 
     def prefill(self, ids: Sequence[int]) -> None:
-        """Read tokens without asking for logits, in the largest steps that fit."""
-        ids = list(ids)
+        """Read tokens without asking for logits, in the largest steps that fit.
+
+        Raises:
+            ValueError: no list of ids that the file has; or more than its context holds.
+        """
+        ids = checked_ids(ids, self.vocab_size)
         while ids:
             length, name = self._step_for(len(ids))
             step, ids = ids[:length], ids[length:]
             self._call(name, step + [0] * (length - len(step)), len(step))
 
     def decode(self, token: int) -> np.ndarray:
-        """Logits float32 ``(vocab_size,)`` after one more token."""
-        return self._call("decode", [token], 1).output("logits")[0, 0]
+        """Logits float32 ``(vocab_size,)`` after one more token.
+
+        Raises:
+            ValueError: no id that the file has, or the context is full.
+        """
+        return self._call("decode", checked_ids([token], self.vocab_size), 1).output("logits")[0, 0]
 
     def _step_for(self, wanted):
         """Length and name of the signature that reads ``wanted`` tokens best."""
@@ -178,11 +189,10 @@ class LiteRTModel:
             text, max_new_tokens, config, stop, settings: as in `keraslm.runtimes.Runtime.stream`.
             context: as in `set_context`, a dict.
         """
-        config = with_settings(
-            config or config_beside(self.path, self.tokenizer),
-            max_new_tokens, settings, self.supports, "LiteRT",
-        )  # fmt: skip
         ids = self.tokenizer.prompt_ids(text)
+        if config is None:
+            config = config_beside(self.path, self.tokenizer, len(ids))
+        config = with_settings(config, max_new_tokens, settings, self.supports, "LiteRT")
         pieces = TextStream(self.tokenizer, ids, stop, prompt=text)
         most = min(config.max_new_tokens, self.cache_length - len(ids))
         return pieces_of(self._tokens(ids, config, context), pieces, most)
@@ -198,7 +208,9 @@ class LiteRTModel:
         """Pairs of a new token and its log-probability."""
         prompt = checked_ids(prompt, self.vocab_size)
         self._check(prompt)
-        check_supported(config, self.supports, "LiteRT")
+        check_supported(checked_config(config), self.supports, "LiteRT")
+        if not isinstance(context, Mapping | None):
+            raise ValueError(f"context must be a dict of arrays; received {context!r:.80}.")
         self.reset()
         self.set_context(**(context or {}))
         self.prefill(prompt[:-1])
@@ -235,14 +247,23 @@ class LiteRTModel:
     ) -> list[int]:
         """New token ids by the file's ``generate`` signature, in one call of the runtime.
 
+        Args:
+            prompt: token ids.
+            max_new_tokens: at most so many; never more than `at_once` says.
+            temperature, top_k, top_p, seed: as in `keraslm.generation.GenerationConfig`.
+
         Raises:
-            ValueError: the file has no such signature, or the prompt is too long for it.
+            ValueError: the file has no such signature, or the prompt is too long for it; or a
+                setting out of range.
         """
         signature = self._signatures.get("generate")
         if signature is None:
             raise ValueError(
                 "The file has no 'generate' signature. Export it with generate=(prompt, new)."
             )
+        config = GenerationConfig(max_new_tokens, temperature, top_k, top_p, seed=seed)
+        temperature = 1.0 if config.temperature is None else config.temperature
+        top_k = config.top_k or 0
         if 64 < top_k < self.vocab_size:
             raise ValueError(
                 f"top_k must be at most 64 in one call, or 0 for all; received {top_k}."
@@ -254,9 +275,11 @@ class LiteRTModel:
         tokens = np.zeros((1, longest))
         tokens[0, : len(prompt)] = prompt
         signature(
-            tokens=tokens, length=len(prompt), max_new_tokens=max_new_tokens,
-            temperature=temperature, top_k=min(top_k, self.vocab_size), top_p=top_p,
-            seed=resolve_seed(seed),
+            tokens=tokens, length=len(prompt),
+            max_new_tokens=min(config.max_new_tokens, signature.results["tokens"]["shape"][1]),
+            temperature=temperature if config.is_sampled else 0.0,
+            top_k=min(top_k, self.vocab_size),
+            top_p=1.0 if config.top_p is None else config.top_p, seed=resolve_seed(config.seed),
         )  # fmt: skip
         return signature.output("tokens")[0, : int(signature.output("count")[0])].tolist()
 

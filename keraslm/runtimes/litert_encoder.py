@@ -1,10 +1,10 @@
 """Running the ``.tflite`` of a model without a step function in LiteRT, from Python."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from keraslm._files import checked_path
 from keraslm._types import StrPath
 from keraslm.litert.conversion import quiet
 from keraslm.litert.notes import EncoderNote, read_note
@@ -48,7 +48,7 @@ class LiteRTEncoder:
     """
 
     def __init__(self, path: StrPath, num_threads: int = 2) -> None:
-        path = Path(path)
+        path = checked_path(path)
         model = compiled(path, num_threads)
         names = list(model.get_signature_list())
         self._by_length = {

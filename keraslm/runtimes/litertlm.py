@@ -1,10 +1,14 @@
 """Running a ``.litertlm`` file in LiteRT-LM, from Python."""
 
 import io
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import tokenizers
+
+from keraslm._files import checked_path
 from keraslm._text import checked_text
 from keraslm._types import StrPath
 from keraslm.generation.config import GenerationConfig
@@ -37,7 +41,8 @@ class LiteRTLM:
 
     def __init__(self, path: StrPath, num_threads: int = 2) -> None:
         self._runtime = _import_runtime()
-        if not Path(path).is_file():
+        self._path = path = checked_path(path)
+        if not path.is_file():
             raise FileNotFoundError(f"No file {path}. Export one with keraslm.export.litertlm.")
         tflite_part(path)  # the runtime does not say what is wrong with a damaged file
         self._runtime.set_min_log_severity(self._runtime.LogSeverity.ERROR)
@@ -85,7 +90,7 @@ class LiteRTLM:
         """Continue a text, giving each piece as soon as it is there.
 
         Sampled text differs from Keras': LiteRT-LM draws its random numbers in another way. Stop
-        tokens are those of the file.
+        tokens are those of the file; others are refused.
 
         Args:
             text, max_new_tokens, config, stop, settings: as in `keraslm.runtimes.Runtime.stream`.
@@ -96,9 +101,20 @@ class LiteRTLM:
         if not checked_text(text):
             raise ValueError("The prompt is empty. Give LiteRT-LM some text to continue.")
         config = with_settings(
-            config or GenerationConfig(), max_new_tokens, settings, self.supports, "LiteRT-LM"
-        )
+            GenerationConfig() if config is None else config,
+            max_new_tokens, settings, self.supports, "LiteRT-LM", self._stop_ids,
+        )  # fmt: skip
         return cut(self._texts(text, config), stop)
+
+    def _stop_ids(self):
+        """Ids of the file's stop tokens, without one that no token has: it stands for none."""
+        from litert_lm_builder.runtime.proto import llm_metadata_pb2
+
+        metadata = llm_metadata_pb2.LlmMetadata.FromString(part_of(self._path, "LlmMetadataProto"))
+        packed = part_of(self._path, "HF_Tokenizer_Zlib")[8:]  # behind its size
+        engine = tokenizers.Tokenizer.from_str(zlib.decompress(packed).decode())
+        ids = {i for stop in metadata.stop_tokens for i in stop.token_ids.ids}
+        return {i for i in ids if engine.id_to_token(i) is not None}
 
     def _texts(self, text, config):
         temperature = 1.0 if config.temperature is None else config.temperature

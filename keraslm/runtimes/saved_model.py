@@ -1,9 +1,9 @@
 """Running a SavedModel that takes and gives text, from Python."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
+from keraslm._files import checked_path
 from keraslm._text import checked_text
 from keraslm._types import StrPath
 from keraslm.generation.config import GenerationConfig
@@ -33,7 +33,7 @@ class SavedTextModel:
     def __init__(self, path: StrPath) -> None:
         import tensorflow as tf
 
-        path = Path(path)
+        path = checked_path(path)
         if not (path / "saved_model.pb").is_file():
             raise FileNotFoundError(
                 f"No SavedModel at {path}. Make one with keraslm.export.saved_model."
@@ -66,14 +66,15 @@ class SavedTextModel:
 
         Args:
             text, max_new_tokens, config, stop, settings: as in `keraslm.runtimes.Runtime.stream`;
-                ``stop_ids`` are those of the file.
+                ``stop_ids`` are those of the file; others are refused.
         """
         import tensorflow as tf
 
         checked_text(text)
         config = with_settings(
-            config or GenerationConfig(), max_new_tokens, settings, self.supports, "A SavedModel"
-        )
+            GenerationConfig() if config is None else config,
+            max_new_tokens, settings, self.supports, "A SavedModel", self._stop_ids,
+        )  # fmt: skip
         temperature = 1.0 if config.temperature is None else config.temperature
         values = {
             "max_new_tokens": min(config.max_new_tokens, 2**31 - 1),
@@ -87,3 +88,14 @@ class SavedTextModel:
         )
         whole = found["text"][0].numpy().decode("utf-8", "replace")
         return cut([whole[len(text) :]], stop)
+
+    def _stop_ids(self):
+        """Ids of the stop tokens, which are constants of the graph; -1 stands for none."""
+        import tensorflow as tf
+
+        found: set[int] = set()
+        for function in self._generate.graph.as_graph_def().library.function:
+            for node in function.node_def:
+                if node.op == "Const" and node.name.split("/")[0] == "stop_ids":
+                    found.update(tf.make_ndarray(node.attr["value"].tensor).ravel().tolist())
+        return found - {-1}

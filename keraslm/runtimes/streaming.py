@@ -1,11 +1,12 @@
 """What all runtimes have in common: a text in, pieces of its continuation out."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from keraslm.generation.config import GenerationConfig
+from keraslm._text import is_whole
+from keraslm.generation.config import GenerationConfig, checked_config, stated_length
 from keraslm.generation.processors import check_supported
 from keraslm.tokenizers.stream import StopStrings, TextStream
 from keraslm.tokenizers.tokenizer import Tokenizer
@@ -73,7 +74,8 @@ class Runtime(Protocol):
             settings: fields of `GenerationConfig`, which win over ``config``.
 
         Raises:
-            ValueError: a setting that the runtime does not support, or a prompt that does not fit.
+            ValueError: a setting that the runtime does not support, ``stop_ids`` that it cannot
+                change, or a prompt that does not fit.
         """
 
 
@@ -83,17 +85,41 @@ def with_settings(
     settings: dict[str, Any],
     supports: frozenset[str],
     runtime: str,
+    fixed_stops: Callable[[], Collection[int]] | None = None,
 ) -> GenerationConfig:
-    """The config that a call asks for, if the runtime can do what it says."""
+    """The config that a call asks for, if the runtime can do what it says.
+
+    Args:
+        config, max_new_tokens, settings: as in `Runtime.stream`.
+        supports: of the runtime.
+        runtime: its name, for errors.
+        fixed_stops: gives the tokens at which the file itself stops, if no others can be asked for.
+    """
+    checked_config(config)
     if max_new_tokens is not None:
         settings = {**settings, "max_new_tokens": max_new_tokens}
     config = config.replace(**settings)
     check_supported(config, supports, runtime)
+    if fixed_stops is not None and ("stop_ids" in settings or config.stop_ids):
+        stops = sorted(fixed_stops())
+        if sorted(set(config.stop_ids)) != stops:
+            raise ValueError(
+                f"stop_ids must be those of the file, {stops}; received {list(config.stop_ids)}. "
+                f"{runtime} takes no others: give stop= a text, or export the model with them."
+            )
     return config
 
 
-def config_beside(path: Path, tokenizer: Tokenizer) -> GenerationConfig:
+def config_beside(path: Path, tokenizer: Tokenizer, prompt: int) -> GenerationConfig:
     """The ``generation_config.json`` of the bundle that a file stands in; else greedy to the end.
+
+    Where the bundle came from a Hugging Face folder that states a ``max_length``, this counts the
+    prompt, as in `keraslm.tasks.TextGenerator.generate`.
+
+    Args:
+        path: the file.
+        tokenizer: gives the stop tokens where no file does.
+        prompt: tokens of the prompt.
 
     Raises:
         ValueError: it is damaged.
@@ -102,9 +128,27 @@ def config_beside(path: Path, tokenizer: Tokenizer) -> GenerationConfig:
     if not file.is_file():
         return GenerationConfig(stop_ids=tokenizer.eos_ids)
     try:
-        return GenerationConfig().replace(**json.loads(file.read_text(encoding="utf-8")))
+        config = GenerationConfig().replace(**json.loads(file.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file} is damaged: {error}") from error
+    length = stated_length(config, _stated_beside(path))
+    return config.replace(max_new_tokens=max(length - prompt, 1)) if length else config
+
+
+def _stated_beside(path):
+    """What the bundle that a file stands in keeps of a Hugging Face folder's settings."""
+    file = path.parent / "config.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
+    for key in ("settings", "stated"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    found = found if isinstance(found, Mapping) else {}
+    length = found.get("max_length")
+    if length is not None and not is_whole(length, 1):
+        raise ValueError(f"{file} is damaged: 'max_length' is {length!r}, no whole number.")
+    return found
 
 
 def pieces_of(tokens: Iterable[tuple[int, float]], text: TextStream, most: int) -> Iterator[Piece]:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keraslm._text import checked_list
 from keraslm.tasks import bundle
 
 BATCH_SIZE = 32
@@ -102,14 +103,15 @@ class Task:
 
         Returns:
             for each name an array ``(len(texts), length)``; longer texts are cut.
+
+        Raises:
+            ValueError: no list, or something in it that the task does not take.
         """
-        return self._padded([self._row(text, length) for text in texts], length)
+        return self._padded([self._row(text, length) for text in checked_list(texts)], length)
 
     def _row(self, text: Any, length: int | None = None) -> dict[str, list[int]]:
         """Values of one text, by the names of `input_spec`, not padded; one token at least."""
         bundle.check_tokenizer(self)
-        if not isinstance(text, str):
-            raise ValueError(f"A text must be a str; received a {type(text).__name__}.")
         ids = self.tokenizer.encode(text, add_special_tokens=True)
         return {"token_ids": self._cut(ids, length) or [self.tokenizer.bos_id or 0]}
 
@@ -179,7 +181,7 @@ class Task:
         Yields:
             numbers of the texts, and the arrays of `compute` for these.
         """
-        rows = [self._row(text) for text in texts]
+        rows = [self._row(text) for text in checked_list(texts)]
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]["token_ids"]))
         for start in range(0, len(order), BATCH_SIZE):
             some = order[start : start + BATCH_SIZE]
@@ -191,7 +193,7 @@ class Task:
 
     def each(self, texts: Sequence[Any], *, run: Any = None, **options: Any) -> list[Any]:
         """The answer for each text; ``run`` as in `batches`, ``options`` as in `answers`."""
-        texts = list(texts)
+        texts = checked_list(texts)
         found: list[Any] = [None] * len(texts)
         for some, arrays in self.batches(texts, run):
             answers = self.answers(arrays, [texts[i] for i in some], **options)
@@ -281,9 +283,10 @@ def checked_labels(model: Any, labels: Sequence[str] | None) -> list[str]:
     """Names of the classes of a model; default their numbers.
 
     Raises:
-        ValueError: too few or too many.
+        ValueError: too few or too many, or no list.
     """
-    names = [str(i) for i in range(model.num_classes)] if labels is None else list(labels)
+    numbers = map(str, range(model.num_classes))
+    names = list(numbers) if labels is None else checked_list(labels, "labels")
     if len(names) != model.num_classes:
         raise ValueError(
             f"labels has {len(names)} names; the model gives {model.num_classes} classes."

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from keraslm._text import checked_count, checked_list
 from keraslm.tasks.base import Task
 
 
@@ -54,10 +55,11 @@ class FillMask(Task):
             a list of texts, a list of what each gives.
 
         Raises:
-            ValueError: no mask token in a text.
+            ValueError: no mask token in a text, no text, or a ``top_k`` below 1.
         """
         single = isinstance(text, str)
-        texts = [text] if single else list(text)
+        texts = [text] if single else checked_list(text)
+        top_k = checked_count(top_k, "top_k")
         for one in texts:
             self._places(one)
         found = self.each(texts, top_k=top_k)

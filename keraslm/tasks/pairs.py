@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from keraslm._text import checked_text
 from keraslm.tasks import bundle
 from keraslm.tasks.base import Task
 
@@ -22,7 +23,7 @@ class PairTask(Task):
         is_pair = isinstance(pair, tuple) and len(pair) == 2
         if not is_pair or not all(isinstance(text, str) for text in pair):
             raise ValueError(f"A pair must be a tuple of two str; received {pair!r:.80}.")
-        first, second = pair
+        first, second = map(checked_text, pair)
         # transformers takes an empty second text for none.
         return self.tokenizer.engine.encode(first, second or None, add_special_tokens=True)
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from keraslm._text import checked_count, checked_list
 from keraslm.tasks.pairs import PairTask
 
 LENGTH = 384  # tokens of a window, unless the model takes less
@@ -115,12 +116,13 @@ class QuestionAnswerer(PairTask):
             list of them, the likeliest first.
 
         Raises:
-            ValueError: a question that fills the window.
+            ValueError: a question that fills the window, no str, or a number below 1.
         """
+        top_k = checked_count(top_k, "top_k")
         found = self.each(
             [(question, context)],
             top_k=top_k,
-            max_answer_length=max_answer_length,
+            max_answer_length=checked_count(max_answer_length, "max_answer_length"),
             handle_impossible_answer=handle_impossible_answer,
             align_to_words=align_to_words,
         )[0]
@@ -168,7 +170,7 @@ class QuestionAnswerer(PairTask):
         self, texts: Sequence[Any], *, run: Any = None, top_k: int = 1, **options: Any
     ) -> list[Any]:
         """The answers to each pair, a list of ``top_k``."""
-        windows = [self.windows(pair) for pair in texts]
+        windows = [self.windows(pair) for pair in checked_list(texts, of="pairs of str")]
         flat = [window for some in windows for window in some]
         found = iter(super().each(flat, run=run, top_k=top_k, **options))
         return [_joined([next(found) for _ in some], top_k) for some in windows]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from keraslm._text import checked_list, checked_text
 from keraslm._types import StrPath
 from keraslm.models.pooling import POOLINGS, pool
 from keraslm.tasks.base import Task
@@ -68,7 +69,9 @@ class SentenceEncoder(Task):
             )
         self.pooling = ways[0] if len(ways) == 1 else ways
         self.normalize = normalize
-        self.prompts = dict(prompts or {})
+        if not isinstance(prompts, Mapping | None):
+            raise ValueError(f"prompts must be a dict of texts; received {prompts!r:.80}.")
+        self.prompts = {k: checked_text(v, f"prompts[{k!r}]") for k, v in (prompts or {}).items()}
         self.default_prompt_name = default_prompt_name
         self.include_prompt = include_prompt
         self.prompt  # noqa: B018  (raises for a name that there is not)
@@ -115,11 +118,15 @@ class SentenceEncoder(Task):
             prompt_name: key of ``prompts``, what to write in front of each; default
                 ``default_prompt_name``.
             prompt: the text to write in front itself.
+
+        Raises:
+            ValueError: no text, or no such prompt.
         """
         single = isinstance(texts, str)
-        texts = [texts] if single else list(texts)
+        texts = [texts] if single else checked_list(texts)
         if prompt is None:
             prompt = self.prompt if prompt_name is None else self._named(prompt_name)
+        checked_text(prompt, "prompt")
         found = self.each([Prompted(prompt, text) for text in texts])
         return found[0] if single else np.reshape(found, (len(texts), self.width)).astype("float32")
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from keraslm._text import checked_text, checked_texts, is_whole
+from keraslm._text import checked_count, checked_list, checked_text, checked_texts, is_whole
 from keraslm._types import StrPath
-from keraslm.generation.config import GenerationConfig
+from keraslm.generation.config import GenerationConfig, checked_config, stated_length
 from keraslm.generation.generator import Generated, Generator
 from keraslm.tasks import bundle
 from keraslm.tokenizers.stream import TextStream, continuation
@@ -89,7 +89,7 @@ class TextGenerator:
         if generation_config is None:
             stop = () if tokenizer is None else tokenizer.eos_ids
             generation_config = GenerationConfig(stop_ids=stop)
-        self.generation_config = generation_config
+        self.generation_config = checked_config(generation_config, "generation_config")
         self.stated = dict(stated or {})
 
     # === Generating ===
@@ -126,16 +126,12 @@ class TextGenerator:
             ``num_return_sequences > 1``, the continuations of a prompt side by side.
 
         Raises:
-            ValueError: a prompt that fills the context, or a setting out of range.
+            ValueError: a prompt that fills the context, or a setting out of range or no setting.
         """
         prompts = checked_texts(text)
         ids = self.prompt_ids(prompts, allow_control_tokens=allow_control_tokens)
         config = self._config(ids, max_new_tokens, max_length, settings)
-        if type(num_return_sequences) is not int or num_return_sequences < 1:
-            raise ValueError(
-                "num_return_sequences must be a positive whole number; received "
-                f"{num_return_sequences!r}."
-            )
+        num_return_sequences = checked_count(num_return_sequences, "num_return_sequences")
         if num_return_sequences > 1 and not config.is_sampled:
             warnings.warn(
                 "num_return_sequences > 1 without sampling would repeat one text: sampling with "
@@ -289,7 +285,8 @@ class TextGenerator:
 
         Args:
             texts: documents, or rows packed already (`keraslm.data.PackedTokens`).
-            validation: likewise, to validate on after each epoch.
+            validation: likewise, to validate on after each epoch; Keras' ``validation_data`` and
+                ``validation_split``, the share of the texts to hold out, are taken too.
             recipe: a `keraslm.training.Recipe`; default, one without arguments.
             batch_size, length, epochs, learning_rate, seed: fields of the recipe, instead of its
                 own.
@@ -304,57 +301,15 @@ class TextGenerator:
             the Keras ``History``.
 
         Raises:
-            ValueError: too little text, or a loss that became NaN.
+            ValueError: too little text, rows of another vocabulary or too long for the model, no
+                recipe, or a loss that became NaN.
         """
-        import keras
-
-        from keraslm.callbacks.rows import RowsOfEpoch, StopAfter
-        from keraslm.tasks.rescue import default_folder, rescued
-        from keraslm.tasks.samples import sample_of
-        from keraslm.training.recipe import Recipe, compile_with
+        from keraslm.tasks.fitting import fit
 
         named = {"batch_size": batch_size, "length": length, "epochs": epochs,
                  "learning_rate": learning_rate, "seed": seed}  # fmt: skip
         fields = {name: value for name, value in named.items() if value is not None}
-        for name in set(arguments) & set(Recipe.field_names()):
-            fields[name] = arguments.pop(name)
-        used = (recipe or Recipe()).replace(**fields)
-        rows = held_out = self._packed(texts, used.length)
-        data = rows.dataset(used.batch_size, seed=used.seed)
-        if validation is not None:
-            held_out = self._packed(validation, used.length)
-            arguments["validation_data"] = held_out.dataset(used.batch_size, shuffle=False)
-        per_epoch = len(rows) // used.batch_size
-        changed = fields if recipe is None else Recipe.field_names()
-        compile_with(self.model, used, per_epoch, jit_compile=jit_compile, changed=changed)
-        callbacks = [
-            *keras.tree.flatten(arguments.pop("callbacks", None) or ()),
-            RowsOfEpoch(data),
-            *([StopAfter(used.steps)] if used.steps else ()),
-            keras.callbacks.TerminateOnNaN(),
-        ]
-        judged = texts if validation is None else validation
-        self.sample = sample_of(judged, held_out, self.tokenizer)
-        with rescued(self, default_folder() if rescue == "auto" else rescue):
-            history = self.model.fit(
-                data, epochs=used.num_epochs(per_epoch), callbacks=callbacks, **arguments
-            )
-        losses = history.history.get("loss", [])
-        if losses and not math.isfinite(losses[-1]):
-            raise ValueError(
-                "The loss became NaN and training stopped. Use a smaller learning_rate; the "
-                "weights are of no use."
-            )
-        return history
-
-    def _packed(self, texts, length):
-        from keraslm.data.packing import PackedTokens, encode_documents, pack
-
-        if isinstance(texts, PackedTokens):
-            return texts
-        bundle.check_tokenizer(self)
-        stream = encode_documents(texts, self.tokenizer)
-        return pack(stream, length=length or self.model.max_length)
+        return fit(self, texts, validation, recipe, fields, jit_compile, rescue, arguments)
 
     # === Saving ===
 
@@ -409,6 +364,7 @@ class TextGenerator:
         Raises:
             ValueError: no prompt, or one without any token.
         """
+        texts = checked_list(texts)
         if not texts:
             raise ValueError("There is no prompt: give a text or a list of texts.")
         bundle.check_tokenizer(self)
@@ -422,17 +378,12 @@ class TextGenerator:
     def _config(self, prompts, max_new_tokens, max_length, settings):
         if max_new_tokens is not None and max_length is not None:
             raise ValueError("Give max_new_tokens or max_length, not both.")
-        is_default = self.generation_config.max_new_tokens == GenerationConfig().max_new_tokens
-        stated = self.stated.get("max_length")
-        if stated and is_default and max_new_tokens is None and max_length is None:
+        stated = stated_length(self.generation_config, self.stated)
+        if stated and max_new_tokens is None and max_length is None:
             max_length = max(stated, 1 + max(len(ids) for ids in prompts))  # it bounds no prompt
         if max_length is not None:
-            if type(max_length) is not int or max_length < 1:
-                raise ValueError(
-                    f"max_length must be a positive whole number; received {max_length!r}."
-                )
             longest = max(len(ids) for ids in prompts)
-            max_new_tokens = max_length - longest
+            max_new_tokens = checked_count(max_length, "max_length") - longest
             if max_new_tokens < 1:
                 raise ValueError(
                     f"max_length={max_length} counts the prompt, which has {longest} tokens. "

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from keraslm._text import checked_text, checked_texts
+
 # Tokens that usually have a role: what is left where nothing states one.
 USUAL_NAMES = {
     "pad": ("<pad>", "[PAD]", "<|pad|>"),
@@ -48,7 +50,7 @@ class Roles:
         settings: further keys of ``tokenizer_config.json``, given back as they are when saving.
 
     Raises:
-        ValueError: an unknown ``prompt`` or ``source``.
+        ValueError: an unknown ``prompt`` or ``source``, or a token that is no str.
 
     Example:
         >>> Roles(bos="<s>", eos=("</s>",), source="files").to_dict()["eos_token"]
@@ -75,6 +77,10 @@ class Roles:
                 raise ValueError(
                     f"{name} must be one of {known}; received {getattr(self, name)!r}."
                 )
+        for role in ROLES:
+            if role != "eos" and getattr(self, role) is not None:
+                checked_text(getattr(self, role), role)
+        object.__setattr__(self, "eos", tuple(checked_texts(self.eos, "eos")))
 
     @classmethod
     def from_names(cls, tokens: Iterable[str], **fields: Any) -> "Roles":
@@ -107,7 +113,7 @@ class Roles:
         _check(isinstance(ours, Mapping), _OURS, ours)
         stated = {role: _name(config.get(f"{role}_token"), f"{role}_token") for role in ROLES}
         eos = stated.pop("eos")
-        eos = tuple(ours.get("eos_tokens") or (() if eos is None else (eos,)))
+        eos = ours.get("eos_tokens") or (() if eos is None else (eos,))
         length = config.get("model_max_length", config.get("max_len"))
         if length is not None:
             _check(isinstance(length, (int, float)) and length > 0, "model_max_length", length)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 
-from keraslm._text import checked_texts
+from keraslm._text import checked_ids, checked_text, checked_texts
 from keraslm.tokenizers import spacing
 from keraslm.tokenizers.tokenizer import Tokenizer
 
@@ -73,6 +73,9 @@ class TextStream:
         prompt: the prompt as it was written. If it ends with white space that the tokenizer does
             not keep, the continuation begins without a blank.
 
+    Raises:
+        ValueError: ids, stop strings or a prompt of another type.
+
     Attributes:
         text: what was given so far.
 
@@ -100,12 +103,13 @@ class TextStream:
         self._hidden = frozenset(tokenizer.special_tokens.values())
         # The window begins where a piece ended, so never inside a character, and has the last
         # piece in front, for what the decoder does between two tokens.
-        self._window = [i for i in prompt_ids if i not in self._hidden]
+        self._window = [i for i in checked_ids(prompt_ids) if i not in self._hidden]
         self._fresh = 0  # tokens of the window that are behind what is context only
         self._pending = 0  # tokens since a piece was given
         before = self._decode(self._window)
         # Half a character at the end is completed by the first new token, unless the sign itself
         # was written there.
+        prompt = checked_text(prompt, "prompt")
         whole = before if prompt.endswith(BROKEN) else before.rstrip(BROKEN)
         self._shown = len(self._finished(whole))
         self._drops_blank = prompt[-1:].isspace() and not before[-1:].isspace()
@@ -116,8 +120,14 @@ class TextStream:
         return self._stop.stopped
 
     def add(self, token_id: int) -> str:
-        """The text that is certain with this token: often one word, sometimes nothing yet."""
-        token_id = int(token_id)
+        """The text that is certain with this token: often one word, sometimes nothing yet.
+
+        An id that the vocabulary does not have gives none, as in `Tokenizer.decode`.
+
+        Raises:
+            ValueError: no whole number from 0 on.
+        """
+        (token_id,) = checked_ids([token_id])
         if self.stopped or token_id in self._hidden:
             return ""
         self._window.append(token_id)

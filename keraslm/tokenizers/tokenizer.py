@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keraslm._files import read_whole, replaced_file
-from keraslm._text import checked_ids, checked_text, checked_texts
+from keraslm._files import checked_path, read_whole, replaced_file
+from keraslm._text import checked_ids, checked_rows, checked_text, checked_texts
 from keraslm._types import StrPath
 from keraslm.tokenizers import files, spacing
 from keraslm.tokenizers.control import without_control_tokens
@@ -40,6 +40,9 @@ class Tokenizer:
         engine: a ``tokenizers.Tokenizer``.
         roles: what its tokens are for; default, what their names suggest, as a last resort.
 
+    Raises:
+        ValueError: an engine or roles of another type.
+
     Example:
         >>> tokenizer = Tokenizer.train(["to be or not to be"] * 9, kind="char", vocab_size=None)
         >>> tokenizer.decode(tokenizer.encode("to be"))
@@ -47,8 +50,15 @@ class Tokenizer:
     """
 
     def __init__(self, engine: Any, roles: Roles | None = None) -> None:
+        import tokenizers
+
+        if not isinstance(engine, tokenizers.Tokenizer):
+            raise ValueError(
+                f"engine must be a tokenizers.Tokenizer; received {type(engine).__name__}. "
+                "Tokenizer.load and Tokenizer.train make one themselves."
+            )
         self.engine = engine
-        self._roles = roles
+        self._roles = None if roles is None else _checked_roles(roles)
 
     # === Making one ===
 
@@ -96,7 +106,7 @@ class Tokenizer:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: the file is not a tokenizer.
+            ValueError: the file is not a tokenizer, or ``path`` is no path.
         """
         engine, roles = read_whole(path, files.read)
         return cls(engine, roles)
@@ -110,6 +120,7 @@ class Tokenizer:
         """
         from keraslm.tokenizers.trainers import from_gpt2_files
 
+        vocab, merges = checked_path(vocab, "vocab"), checked_path(merges, "merges")
         return cls._made(from_gpt2_files(vocab, merges))
 
     @classmethod
@@ -117,7 +128,7 @@ class Tokenizer:
         """Import BERT's ``vocab.txt`` (one token a line)."""
         from keraslm.tokenizers.trainers import from_bert_vocab
 
-        return cls._made(from_bert_vocab(vocab, lowercase))
+        return cls._made(from_bert_vocab(checked_path(vocab, "vocab"), lowercase))
 
     @classmethod
     def _made(cls, engine):
@@ -136,7 +147,7 @@ class Tokenizer:
         Returns:
             the file's ``Path``.
         """
-        path = Path(path)
+        path = checked_path(path)
         file = path if path.suffix == ".json" else path / "tokenizer.json"
         with replaced_file(file) as new:
             new.write_text(self.to_json(), encoding="utf-8")
@@ -224,22 +235,27 @@ class Tokenizer:
         Bytes that are no whole character become U+FFFD. Between Chinese characters there are no
         blanks, which WordPiece and words as tokens would write.
 
+        Args:
+            ids: whole numbers, in a list or an array; a float is none. One that the vocabulary does
+                not have gives no text: a model may have more ids than its tokenizer.
+            skip_special_tokens: leave special tokens out.
+
         Raises:
             ValueError: ``ids`` is not a list of whole numbers from 0 on.
         """
-        text = self.decode_plain(checked_ids(ids), skip_special_tokens)
+        text = self.decode_plain(ids, skip_special_tokens)
         return spacing.clean_up(text) if self.cleans_up else text
 
     def decode_plain(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """`decode` before ``clean_up_tokenization_spaces``."""
-        text = self.engine.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
+        text = self.engine.decode(checked_ids(ids), skip_special_tokens=skip_special_tokens)
         return spacing.join_chinese(text) if self._writes_blanks else text
 
     def decode_batch(
         self, batch: Sequence[Sequence[int]], skip_special_tokens: bool = True
     ) -> list[str]:
-        """Texts of several lists of ids."""
-        return [self.decode(ids, skip_special_tokens) for ids in batch]
+        """Texts of several lists of ids; see `decode`."""
+        return [self.decode(ids, skip_special_tokens) for ids in checked_rows(batch, "batch")]
 
     # === Vocabulary ===
 
@@ -281,6 +297,9 @@ class Tokenizer:
     def with_roles(self, roles: Roles) -> "Tokenizer":
         """The same tokenizer with other roles.
 
+        Raises:
+            ValueError: no `Roles`.
+
         Example:
             >>> import dataclasses
             >>> tokenizer = Tokenizer.train(["to be or not"] * 9, "wordpiece", 20)
@@ -288,7 +307,7 @@ class Tokenizer:
             >>> bare.prompt_ids("to") == bare.encode("to")
             True
         """
-        return type(self)(self.engine, roles)
+        return type(self)(self.engine, _checked_roles(roles))
 
     def special_id(self, role: str) -> int | None:
         """Id of the token for a role (pad, unk, bos, eos, mask, cls, sep), or ``None``."""
@@ -353,11 +372,11 @@ class Tokenizer:
 
     def token_to_id(self, token: str) -> int | None:
         """Id of a token as the engine spells it, or ``None``."""
-        return self.engine.token_to_id(token)
+        return self.engine.token_to_id(checked_text(token, "token"))
 
     def id_to_token(self, token_id: int) -> str | None:
         """A token as the engine spells it, or ``None``."""
-        return self.engine.id_to_token(token_id)
+        return self.engine.id_to_token(*checked_ids([token_id]))
 
     def __len__(self):
         return self.vocab_size
@@ -379,3 +398,12 @@ class Tokenizer:
     @functools.cached_property
     def _plain_engine(self):
         return without_control_tokens(self.engine)
+
+
+def _checked_roles(roles):
+    if not isinstance(roles, Roles):
+        raise ValueError(
+            f"roles must be keraslm.tokenizers.Roles; received {type(roles).__name__}. Change "
+            "those of a tokenizer: dataclasses.replace(tokenizer.roles, prompt='bare')."
+        )
+    return roles

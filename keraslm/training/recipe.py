@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import math
+import numbers
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ import keras
 from keraslm.training.optimizer import DECAYED, SGD, AdamW, Lion
 from keraslm.training.schedules import warmup_cosine
 from keraslm.training.steps import scope_of
+
+WHOLE = ("batch_size", "length", "epochs", "steps", "seed")
 
 # Name → class, and the settings in which ours differs from Keras' own.
 OPTIMIZERS: dict[str, tuple[type, dict[str, Any]]] = {
@@ -39,7 +42,7 @@ class Recipe:
         decayed: what is decayed: ``"matrices"`` (neither norms, biases nor embeddings) or
             ``"all"``.
         clip_norm: longest gradient, all weights together; ``None``: not clipped.
-        batch_size: rows of a step.
+        batch_size: rows of a step. This and the other counts may be floats that are whole.
         length: tokens of a row; ``None``: the model's ``max_length``.
         epochs: passes over the texts.
         steps: train for so many steps instead; ``epochs`` does not count then.
@@ -96,6 +99,8 @@ class Recipe:
                 good = False
             if not good:
                 raise ValueError(f"{name} must be {meaning}; received {value!r}.")
+            if isinstance(value, numbers.Real):  # plain numbers: files hold no others
+                object.__setattr__(self, name, (int if name in WHOLE else float)(value))
         self._check_settings()
 
     def _check_settings(self):
@@ -143,6 +148,8 @@ class Recipe:
 
     @classmethod
     def _check_names(cls, fields):
+        if not isinstance(fields, Mapping):
+            raise ValueError(f"fields must be a dict; received {fields!r:.80}.")
         unknown = sorted(set(fields) - set(cls.field_names()))
         if unknown:
             raise ValueError(
@@ -176,9 +183,7 @@ class Recipe:
 
 
 # The fields of which a compiled model's optimizer is made.
-OPTIMIZER_FIELDS = frozenset(Recipe.field_names()) - {
-    "batch_size", "length", "epochs", "steps", "seed"
-}  # fmt: skip
+OPTIMIZER_FIELDS = frozenset(Recipe.field_names()) - set(WHOLE)
 
 
 def compile_with(

@@ -56,6 +56,20 @@ def test_sampling_and_seeds(bundle):
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_stop_tokens_are_those_of_the_file(lm, bundle):
+    (stop,) = lm.generation_config.stop_ids
+    with export.LiteRTLM(bundle) as runtime:
+        for settings in ({"stop_ids": [stop]}, {"config": lm.generation_config}):
+            found = "".join(runtime.stream("The government", 12, **settings))
+            assert "The government" + found == lm.generate("The government", max_new_tokens=12)
+        other = lm.generation_config.replace(stop_ids=(stop, 5))
+        for settings in ({"stop_ids": [5]}, {"stop_ids": []}, {"config": other}):
+            with pytest.raises(
+                ValueError, match=rf"stop_ids must be those of the file, \[{stop}\]"
+            ):
+                runtime.stream("The government", 12, **settings)
+
+
 def test_conversation_uses_the_template(lm, bundle):
     import litert_lm
 

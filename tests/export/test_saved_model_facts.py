@@ -10,6 +10,7 @@ from keraslm import export
 from keraslm.export.to_saved_model.stated import stated_in
 from keraslm.generation import GenerationConfig
 from keraslm.models import BERT
+from keraslm.runtimes import SavedTextModel
 from keraslm.tasks import TextClassifier, TextGenerator
 from keraslm.tokenizers import Tokenizer
 
@@ -46,6 +47,22 @@ def test_settings_of_the_task_are_in_its_saved_model(lm, task, path):
     facts = stated_in(path, lm.model.vocab_size)
     assert facts["stop_ids"] == list(task.generation_config.stop_ids)
     assert (facts["max_length"], facts["repetition_penalty"]) == (30, np.float32(1.3))
+
+
+def test_stop_tokens_are_those_of_the_file(task, path):
+    (stop,) = task.generation_config.stop_ids
+    runtime = SavedTextModel(path)
+    prompt = TEXTS[0]
+    for settings in ({"stop_ids": [stop]}, {"config": GenerationConfig(stop_ids=(stop,))}):
+        found = prompt + "".join(runtime.stream(prompt, 12, **settings))
+        assert found == task.generate(prompt, max_new_tokens=12, temperature=0)
+    for settings in (
+        {"stop_ids": [5]},
+        {"stop_ids": []},
+        {"config": GenerationConfig(stop_ids=(5,))},
+    ):
+        with pytest.raises(ValueError, match=rf"stop_ids must be those of the file, \[{stop}\]"):
+            runtime.stream(prompt, 12, **settings)
 
 
 def rewritten(path, folder, changes):

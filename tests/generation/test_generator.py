@@ -160,3 +160,41 @@ def test_bfloat16_cached_is_uncached():
         row = logits[len(PROMPTS[2]) - 1 + i]
         # bfloat16 has three digits: the token is the likeliest, or as likely as it.
         assert row[token] >= row.max() - 0.05 * (row.max() - row.min())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"prompts": 3}, "prompts must be a list of lists of token ids; received int"),
+        ({"prompts": None}, "prompts must be a list of lists of token ids; received NoneType"),
+        ({"prompts": {1: [2]}}, "prompts must be a list of lists of token ids; received dict"),
+        ({"prompts": [1, 2]}, "token ids must be a list of whole numbers; received 1"),
+        ({"prompts": [[1.0]]}, "token ids must be whole numbers; received 1.0"),
+        ({"config": None}, "config must be a keraslm.*GenerationConfig; received None"),
+        ({"config": {"top_k": 2}}, "config must be .*; received {'top_k': 2}"),
+        ({"config": GenerationConfig}, "config must be .*; received <class"),
+        ({"num_return_sequences": 0}, "num_return_sequences must be a positive .*; received 0"),
+        ({"num_return_sequences": -1}, "num_return_sequences must be a positive .*; received -1"),
+        ({"num_return_sequences": 2.0}, "num_return_sequences must be a .*; received 2.0"),
+        ({"num_return_sequences": True}, "num_return_sequences must be a .*; received True"),
+        ({"num_return_sequences": "2"}, "num_return_sequences must be a .*; received '2'"),
+        ({"num_return_sequences": None}, "num_return_sequences must be a .*; received None"),
+        ({"context": 3}, "context must be a dict of arrays; received 3"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_setting_is_named(generator, arguments, says):
+    given = {"prompts": PROMPTS, "config": GREEDY, **arguments}
+    with pytest.raises(ValueError, match=says):
+        generator.generate(**given)
+    if "num_return_sequences" not in arguments:
+        with pytest.raises(ValueError, match=says):
+            next(generator.stream(**given))
+    if not {"config", "num_return_sequences"} & set(arguments):
+        with pytest.raises(ValueError, match=says.replace("prompts", "sequences")):
+            generator.score(arguments.get("prompts", [[1, 2]]), arguments.get("context"))
+
+
+def test_prompts_may_be_arrays_or_an_iterator(generator):
+    found = generator.generate(PROMPTS, GREEDY, np.int64(1))
+    assert generator.generate((np.array(p) for p in PROMPTS), GREEDY) == found

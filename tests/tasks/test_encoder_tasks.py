@@ -6,7 +6,14 @@ import pytest
 
 import keraslm
 from keraslm.models import BERT, GPTEncoder
-from keraslm.tasks import FillMask, SentenceEncoder, TextClassifier
+from keraslm.tasks import (
+    FillMask,
+    NextSentence,
+    QuestionAnswerer,
+    SentenceEncoder,
+    TextClassifier,
+    TokenClassifier,
+)
 from keraslm.tokenizers import Tokenizer
 
 
@@ -179,5 +186,86 @@ def test_bad_input(tokenizer):
     with pytest.raises(ValueError, match="There is no tokenizer"):
         encoder.save("anywhere")
     encoder.tokenizer = tokenizer
-    with pytest.raises(ValueError, match="must be a str; received a int"):
+    with pytest.raises(ValueError, match="text must be str; received int"):
         encoder.encode([3])
+
+
+NO_LIST = [
+    ({"the police": 1}, "texts must be a list of .*str; received dict"),
+    (3, "texts must be a list of .*str; received int"),
+    (None, "texts must be a list of .*str; received NoneType"),
+    (b"the police", "texts must be a list of .*str; received bytes"),
+]
+CALLS = {
+    "vectors": lambda tasks, texts: tasks["vectors"].encode(texts),
+    "vectors, predict": lambda tasks, texts: tasks["vectors"].predict(texts),
+    "similarity": lambda tasks, texts: tasks["vectors"].similarity(["a"], texts),
+    "arrays": lambda tasks, texts: tasks["vectors"].inputs(texts),
+    "batches": lambda tasks, texts: list(tasks["vectors"].batches(texts)),
+    "outputs": lambda tasks, texts: list(tasks["vectors"].outputs(texts)),
+    "classes": lambda tasks, texts: tasks["classes"].predict(texts),
+    "tags": lambda tasks, texts: tasks["tags"].predict(texts),
+    "fill": lambda tasks, texts: tasks["fill"].predict(texts),
+    "answers": lambda tasks, texts: tasks["answers"].each(texts),
+    "next": lambda tasks, texts: tasks["next"].each(texts),
+}
+
+
+@pytest.fixture(scope="module")
+def tasks(tokenizer):
+    return {
+        "vectors": SentenceEncoder(bert(tokenizer, head=None), tokenizer),
+        "classes": TextClassifier(bert(tokenizer, head="classifier", num_classes=2), tokenizer),
+        "tags": TokenClassifier(bert(tokenizer, head="token_classifier", num_classes=2), tokenizer),
+        "fill": FillMask(bert(tokenizer), tokenizer),
+        "answers": QuestionAnswerer(bert(tokenizer, head="span"), tokenizer),
+        "next": NextSentence(bert(tokenizer, head="next_sentence"), tokenizer),
+    }
+
+
+@pytest.mark.parametrize(("texts", "says"), NO_LIST, ids=repr)
+@pytest.mark.parametrize("call", CALLS)
+def test_texts_are_a_list(tasks, call, texts, says):
+    with pytest.raises(ValueError, match=says):
+        CALLS[call](tasks, texts)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (
+            lambda t: t["vectors"].inputs("the police"),
+            "texts must be a list of str; received str",
+        ),
+        (lambda t: t["vectors"].inputs(["a", 3]), "text must be str; received int"),
+        (lambda t: t["vectors"].encode("a", prompt=3), "prompt must be str; received int"),
+        (lambda t: t["fill"].predict("[MASK]", 0), "top_k must be a positive .*; received 0"),
+        (lambda t: t["fill"].predict("[MASK]", 1.5), "top_k must be a positive .*; received 1.5"),
+        (
+            lambda t: t["answers"].predict("a", "b", top_k=0),
+            "top_k must be .*; received 0",
+        ),
+        (lambda t: t["answers"].predict("a", "b", max_answer_length="9"), "max_answer_length"),
+        (lambda t: t["answers"].predict("a", {}), "A pair must be a tuple of two str; received"),
+        (lambda t: t["next"].predict("a", "\ud800"), "half of a character, the lone surrogate"),
+        (
+            lambda t: SentenceEncoder(t["vectors"].model, None, prompts={"query": 3}),
+            r"prompts\['query'\] must be str; received int",
+        ),
+        (
+            lambda t: SentenceEncoder(t["vectors"].model, None, prompts=["query: "]),
+            r"prompts must be a dict of texts; received \['query: '\]",
+        ),
+        (
+            lambda t: TextClassifier(t["classes"].model, None, labels="no"),
+            "labels must be a list of str; received str",
+        ),
+        (
+            lambda t: TextClassifier(t["classes"].model, None, labels={0: "no", 1: "yes"}),
+            "labels must be a list of str; received dict",
+        ),
+    ],
+)
+def test_tasks_name_what_they_cannot_take(tasks, call, says):
+    with pytest.raises(ValueError, match=says):
+        call(tasks)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keraslm
-from keraslm.data import encode_documents, pack
+from keraslm.data import TokenStream, encode_documents, pack
 from keraslm.models import GPT
 from keraslm.tasks import TextGenerator
 from keraslm.tokenizers import Tokenizer
@@ -83,6 +83,14 @@ def test_values_that_cannot_be_are_refused(fields, message):
             make(fields)
 
 
+def test_numbers_are_plain_ones():
+    given = {"batch_size": 2.0, "epochs": np.int64(3), "learning_rate": np.float32(0.5), "final": 1}
+    recipe = Recipe(**given)
+    assert type(recipe.batch_size) is int and recipe == Recipe.from_dict(given)
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    assert (recipe.batch_size, recipe.epochs, recipe.learning_rate) == (2, 3, 0.5)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_optimizer_is_what_the_recipe_says(name):
     recipe = Recipe(optimizer=name, learning_rate=0.01, weight_decay=0.5, clip_norm=2.0)
@@ -102,6 +110,25 @@ def test_the_optimizer_is_what_the_recipe_says(name):
 
 
 # === Following it ===
+
+
+@pytest.mark.parametrize("recipe", [3, 0, {"epochs": 2}, Recipe], ids=repr)
+def test_a_recipe_is_a_recipe(recipe):
+    with pytest.raises(ValueError, match="recipe must be a keraslm.training.Recipe; received"):
+        new().fit(TEXTS, recipe=recipe)
+    with pytest.raises(ValueError, match="fields must be a dict; received 3"):
+        Recipe.from_dict(3)
+
+
+@pytest.mark.parametrize("argument", ["texts", "validation"])
+def test_packed_rows_are_of_the_vocabulary(argument):
+    lm = new()
+    ids = np.array([0, lm.model.vocab_size] * 20, np.uint16)
+    rows = pack(TokenStream(ids, np.array([0]), 40), length=16)
+    with pytest.raises(ValueError, match=f"have the token id {lm.model.vocab_size}; those of the"):
+        lm.fit(**{"texts": ROWS, argument: rows}, batch_size=2, verbose=0)
+    with pytest.raises(ValueError, match="texts must be a list of str; received dict"):
+        lm.fit(**{"texts": ROWS, argument: {"to be or not": 1}}, batch_size=2, verbose=0)
 
 
 def test_fields_win_over_the_recipe_and_both_are_noted():
