@@ -117,7 +117,6 @@ def test_step_by_step(workspace, capfd):
         (("tokenizer", "none.txt", "--out", "x"), "none.txt"),
         (("tokenizer", "EMPTY", "--out", "x"), "EMPTY"),
         (("tokenizer", "BINARY", "--out", "x"), "binary"),
-        (("tokenizer", "CORPUS", "--vocab-size", "90000", "--out", "x"), "more than this text"),
         (("embed", "train", "--tokenizer", "none", "--out", "x"), "No tokenizer at none"),
         (("train", "--tokenizer", "none", "--out", "CORPUS/x"), "cannot be written"),
         (("train", "CORPUS", "--tokenizer", "TOK", "--out", "x", "--size", "huge"), "size must be"),
@@ -177,3 +176,29 @@ def test_help_and_version(fresh):
     for name in ("tokenizer", "embed", "train", "generate", "export", "verify", "run", "demo"):
         assert f"\n    {name}" in done.stdout
     assert fresh("--version").stdout.strip() == keraslm.__version__
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("。", "。"), ("é", "é"), (r"\n\n", "\n\n"), (r"\t", "\t"), (r"\u3002", "。"), ("\\", "\\")],
+)
+def test_a_separator_in_any_script(typed, meant):
+    assert cli._unescaped(typed) == meant
+
+
+def test_documents_of_chinese_split_at_their_full_stop(tmp_path, capfd):
+    (tmp_path / "c.txt").write_text("春眠不觉晓。处处闻啼鸟。夜来风雨声。", encoding="utf-8")
+    out = tmp_path / "out"
+    assert (
+        run("tokenizer", tmp_path / "c.txt", "--kind", "char", "--separator", "。", "--out", out)
+        == 0
+    )
+    vocabulary = keraslm.tokenizers.Tokenizer.load(out).vocabulary
+    assert "春" in vocabulary and "。" not in vocabulary
+
+
+def test_the_bare_command_prints_help(capfd):
+    assert run() == 0
+    assert "usage: keraslm" in capfd.readouterr().out
+    done = subprocess.run([sys.executable, "-m", "keraslm", "--version"], capture_output=True)
+    assert done.returncode == 0 and keraslm.__version__ in done.stdout.decode()

@@ -27,6 +27,6 @@ from keraslm._files.writer import (
 )
 
 __all__ = [
-    "BusyError", "checked_path", "Report", "Writer", "read_whole", "repair", "replaced_file", "reserved", "warn_of",
-    "write_json",
+    "BusyError", "Report", "Writer", "checked_path", "read_whole", "repair", "replaced_file",
+    "reserved", "warn_of", "write_json",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from keraslm._files import facts, stage
 from keraslm._files.facts import MANIFEST
 
+CARD = "README.md"
 ADVICE = "Give a new or empty folder."
 Listing = dict[str, dict[str, Any] | None]  # files of ours, with what is known of them
 
@@ -38,7 +39,8 @@ class Writer:
         names: what will be written; a name that ends in ``/`` stands for a whole subfolder.
         fences: files without which a program that knows nothing of us fails, one a (sub)folder,
             such as ``config.json``: while several files of it are replaced, they are away.
-        keep: files that stay as they are once the user edited them.
+        keep: files that stay as they are once the user edited them; a ``README.md`` also if it is
+            not ours.
         own: names in ``names`` that are replaced though keraslm did not write them: the file that
             a user named.
         need: bytes that will be written, if known.
@@ -64,7 +66,7 @@ class Writer:
         names: Collection[str] = (),
         *,
         fences: Collection[str] = (),
-        keep: Collection[str] = ("README.md",),
+        keep: Collection[str] = (CARD,),
         own: Collection[str] = (),
         need: int = 0,
     ) -> None:
@@ -122,7 +124,8 @@ class Writer:
 
     def _check_file(self, name: str) -> None:
         there = self.path / name
-        if not os.path.lexists(there) or name in self.keep:
+        stays = name in self.keep and (name in self.listed or there.name == CARD)
+        if stays or not os.path.lexists(there):
             return
         if not there.is_file() or there.is_symlink():
             raise FileExistsError(f"{there} is no file. {ADVICE}")

@@ -1,9 +1,11 @@
 """The ``keraslm`` command: thin, over the functions that scripts use."""
 
 import argparse
+import ast
 import contextlib
 import functools
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -31,7 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         ...
         0
     """
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.run is None:
+        parser.print_help()
+        return 0
     try:
         # Not for what needs no TensorFlow: its import takes seconds.
         if args.needs_tensorflow:
@@ -151,7 +157,8 @@ def _parser():
         prog="keraslm", description="From raw text to a language model on a phone.", epilog=EPILOG
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     def command(name, run, summary, needs_tensorflow=True, under=commands):
         sub = under.add_parser(name, help=summary, description=summary)
@@ -208,5 +215,9 @@ def _parser():
     return parser
 
 
+ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[\\nrtfv0])")
+
+
 def _unescaped(text):
-    return text.encode().decode("unicode_escape")
+    r"""The text with ``\n`` and the like as what they stand for; a shell passes them as typed."""
+    return ESCAPE.sub(lambda match: ast.literal_eval(f'"{match[0]}"'), text)

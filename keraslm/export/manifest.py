@@ -56,10 +56,9 @@ def exported(path: Path, parts: Collection[str] = (), *, fence: str | None = Non
     def named(names):
         return [f"{name}/{part}" for part in names] if inside and parts else list(names)
 
-    folder = [f"{name}/"] if inside else list(parts)
     writer = Writer(
         base,
-        folder if parts else [name],
+        named(parts) if parts else [name],
         fences=named([fence] if fence else []),
         keep=named([*keep, "README.md"]) if parts else (),
         own=() if parts else [name],

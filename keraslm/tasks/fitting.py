@@ -1,7 +1,7 @@
 """How a text generator is trained: encoded, packed, compiled, fitted."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
@@ -13,12 +13,9 @@ from keraslm.tasks.rescue import default_folder, rescued
 from keraslm.tasks.samples import sample_of
 from keraslm.training.recipe import Recipe, compile_with
 
-if TYPE_CHECKING:
-    from keraslm.tasks.text_generator import TextGenerator
-
 
 def fit(
-    lm: "TextGenerator",
+    lm: Any,
     texts: Any,
     validation: Any,
     recipe: Recipe | None,
@@ -30,6 +27,7 @@ def fit(
     """See `keraslm.tasks.TextGenerator.fit`, whose arguments these are.
 
     Args:
+        lm: the text generator.
         fields: of the recipe, those that were given.
         arguments: fields of the recipe, and what ``model.fit`` takes.
     """
@@ -83,9 +81,7 @@ def _held_out(texts, validation, arguments):
     return split_texts(texts, share)
 
 
-def packed(
-    lm: "TextGenerator", texts: Any, length: int | None, *, shorter: bool = False
-) -> PackedTokens:
+def packed(lm: Any, texts: Any, length: int | None, *, shorter: bool = False) -> PackedTokens:
     """Texts as rows of tokens; rows that are packed already as they are.
 
     Args:

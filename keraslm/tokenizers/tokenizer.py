@@ -69,7 +69,7 @@ class Tokenizer:
         kind: str = "bpe",
         vocab_size: int | None = 8192,
         *,
-        min_frequency: int = 2,
+        min_frequency: int | None = None,
         lowercase: bool = False,
         special_tokens: Sequence[str] | None = None,
     ) -> "Tokenizer":
@@ -79,9 +79,10 @@ class Tokenizer:
             texts: documents.
             kind: ``"bpe"`` (byte-level BPE as in GPT-2: any text, no unknown token),
                 ``"wordpiece"`` (BERT's), ``"word"`` (whole words) or ``"char"`` (characters).
-            vocab_size: how many tokens, special ones included. ``None``, for words and characters
-                only: all that occur.
-            min_frequency: pairs, words and characters seen less often are left out.
+            vocab_size: how many tokens at most, special ones included; a short text gives fewer.
+                ``None``, for words and characters only: all that occur.
+            min_frequency: pairs, words and characters seen less often are left out; default 2, of
+                characters 1.
             lowercase: for ``"word"``: lower case, marks and accents stay; for ``"wordpiece"``:
                 lower case without accents, as BERT.
             special_tokens: default ``("<|endoftext|>",)`` for bpe, BERT's five for wordpiece and
@@ -91,7 +92,8 @@ class Tokenizer:
             a `Tokenizer`.
 
         Raises:
-            ValueError: no text, an unknown ``kind``, or a ``vocab_size`` that the text cannot fill.
+            ValueError: no text, an unknown ``kind``, or a ``vocab_size`` too small for the bytes or
+                the special tokens.
         """
         from keraslm.tokenizers.trainers import train
 

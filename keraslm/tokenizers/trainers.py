@@ -28,6 +28,8 @@ def train(texts, kind, vocab_size, min_frequency, lowercase, special_tokens):
         raise ValueError(
             f"texts must be an iterable of documents; received {type(texts).__name__}."
         )
+    if min_frequency is None:
+        min_frequency = 1 if kind == "char" else 2
     if not is_whole(min_frequency):
         raise ValueError(
             f"min_frequency must be a whole number, 0 or more; received {min_frequency!r}."
@@ -47,12 +49,6 @@ def train(texts, kind, vocab_size, min_frequency, lowercase, special_tokens):
     engine.train_from_iterator(_not_empty(texts), trainer)
     if kind == "wordpiece" or {"[CLS]", "[SEP]"} <= set(special_tokens):
         engine.post_processor = _bert_template(engine)
-    trained = engine.get_vocab_size()
-    if vocab_size is not None and trained < vocab_size:
-        raise ValueError(
-            f"vocab_size={vocab_size} is more than this text allows at min_frequency="
-            f"{min_frequency}: it gives {trained} tokens. Use vocab_size={trained} or more text."
-        )
     return engine
 
 
@@ -81,12 +77,15 @@ def _parts(kind, vocab_size, min_frequency, lowercase, special_tokens):
         )
     elif kind == "wordpiece":
         engine = _bert(models.WordPiece(unk_token="[UNK]"), lowercase)
-        trainer = trainers.WordPieceTrainer(vocab_size=size, min_frequency=min_frequency, **common)
+        # A letter takes two places, as a beginning and as "##letter"; Chinese has thousands, which
+        # the trainer would keep whatever vocab_size says.
+        letters = max(1, (size - len(special_tokens)) // 2)
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=size, min_frequency=min_frequency, limit_alphabet=letters, **common
+        )
     else:
         engine = Tokenizer(models.WordLevel(unk_token=_unknown(special_tokens)))
-        trainer = trainers.WordLevelTrainer(
-            vocab_size=size, min_frequency=1 if kind == "char" else min_frequency, **common
-        )
+        trainer = trainers.WordLevelTrainer(vocab_size=size, min_frequency=min_frequency, **common)
         if kind == "word":
             if lowercase:  # and no accent is stripped: in most scripts a mark is a letter
                 engine.normalizer = normalizers.Lowercase()

@@ -38,7 +38,8 @@ def test_it_is_proven(lm, bundle):
     assert bundle.name == "model.litertlm"
     result = export.Verification.from_manifest(bundle)
     assert result.passed and result.target == "litertlm" and result.max_difference < 1e-4
-    assert json.loads((bundle.parent / "manifest.json").read_text())["model.litertlm"]["sha256"]
+    manifest = json.loads((bundle.parent / "manifest.json").read_text())
+    assert manifest["exports"]["model.litertlm"]["sha256"]
 
 
 @pytest.mark.parametrize("prompt", ["The government", "a", "Café 你好, don't  stop", "word " * 60])

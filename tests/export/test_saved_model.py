@@ -394,14 +394,16 @@ def test_a_bundle_gets_a_folder_inside(lm, berts, tmp_path):
     assert path == tmp_path / "saved_model" and (path / "saved_model.pb").is_file()
 
 
-@pytest.mark.parametrize("is_saved_model", [False, True])
-def test_a_folder_with_other_files_is_refused(lm, tmp_path, is_saved_model):
+def test_other_files_stay_and_a_foreign_saved_model_is_refused(berts, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    if is_saved_model:
-        (tmp_path / "saved_model.pb").write_bytes(b"")
-    with pytest.raises(ValueError, match="holds other files, such as thesis.txt"):
-        export.saved_model(lm, tmp_path)
-    assert (tmp_path / "thesis.txt").exists()
+    for _ in range(2):
+        export.saved_model(berts["masked"][0], tmp_path, verify=False)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "saved_model.pb").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match=r"saved_model.pb was not written by keraslm"):
+        export.saved_model(berts["masked"][0], tmp_path / "theirs")
+    assert (tmp_path / "theirs" / "saved_model.pb").read_bytes() == b"mine"
 
 
 def test_a_full_disk_leaves_the_good_one(berts, tmp_path):

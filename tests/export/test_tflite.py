@@ -130,7 +130,7 @@ def test_an_unequal_file_is_not_left_behind(lm, tmp_path, monkeypatch):
 
 def test_manifest_has_the_proof(lm, tmp_path):
     path = export.tflite(lm, tmp_path, prefill_lengths=(8,))
-    entry = json.loads((tmp_path / "manifest.json").read_text())["model.tflite"]
+    entry = json.loads((tmp_path / "manifest.json").read_text())["exports"]["model.tflite"]
     assert entry["bytes"] == path.stat().st_size and len(entry["sha256"]) == 64
     assert entry["verification"]["equal_tokens"] == entry["verification"]["tokens"] > 60
 

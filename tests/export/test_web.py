@@ -40,7 +40,8 @@ def bundle(lm, hollow, tmp_path_factory):
 
 def test_the_folder_is_whole_and_described(lm, bundle):
     folder = bundle / "web"
-    assert {entry.name for entry in folder.iterdir()} == to_web.OUR_NAMES
+    parts = {name.rstrip("/") for name in to_web.PARTS}
+    assert {entry.name for entry in folder.iterdir()} == parts
     info = json.loads((folder / "model.json").read_text())
     assert info["name"] == bundle.name
     assert (info["context"], info["vocab_size"]) == (160, lm.model.vocab_size)
@@ -66,21 +67,27 @@ def test_the_page_names_no_other_host(bundle):
         assert "://" not in text.replace("http://127.0.0.1", ""), file
 
 
-def test_an_own_folder_is_replaced_and_a_foreign_one_refused(lm, hollow, bundle):
+def test_an_own_folder_is_replaced_and_other_files_and_an_edited_page_stay(lm, hollow, bundle):
     old = (bundle / "web" / "model.json").stat().st_ino
     web(lm, bundle, packages=hollow, prefill_lengths=(8,), cache_length=32, verify=False)
     file = bundle / "web" / "model.json"
     assert file.stat().st_ino != old and json.loads(file.read_text())["context"] == 32
     (bundle / "web" / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="holds other files"):
-        web(lm, bundle, packages=hollow, verify=False)
+    page = (bundle / "web" / "index.html").read_text(encoding="utf-8")
+    (bundle / "web" / "index.html").write_text("<h1>My page</h1>", encoding="utf-8")
+    web(lm, bundle, packages=hollow, prefill_lengths=(8,), verify=False)
+    assert json.loads(file.read_text())["context"] == 160
+    assert (bundle / "web" / "index.html").read_text(encoding="utf-8") == "<h1>My page</h1>"
+    assert (bundle / "web" / "thesis.txt").read_text() == "years of work"
     (bundle / "web" / "thesis.txt").unlink()
+    (bundle / "web" / "index.html").write_text(page, encoding="utf-8")
 
 
 def test_another_page_is_no_folder_of_ours(lm, tmp_path):
     (tmp_path / "index.html").write_text("mine")
-    with pytest.raises(ValueError, match="holds other files"):
+    with pytest.raises(FileExistsError, match="index.html was not written by keraslm"):
         web(lm, tmp_path)
+    assert (tmp_path / "index.html").read_text() == "mine"
 
 
 def test_wrong_packages_are_named_and_nothing_is_left(lm, hollow, tmp_path):
@@ -126,7 +133,7 @@ peer = pytest.mark.peer
 @pytest.mark.parametrize("quantization", [None, "int8"])
 def test_verified_export(lm, packages, quantization, tmp_path):
     path = web(lm, tmp_path / "site", packages=packages, quantization=quantization)
-    entry = json.loads((tmp_path / "manifest.json").read_text())[path.name]["verification"]
+    entry = json.loads((path / "manifest.json").read_text())["exports"]["."]["verification"]
     assert entry["target"] == "web" and entry["quantization"] == quantization
     assert entry["tokens"] > 60 and entry["tokens_per_second"] > 1
     if quantization is None:

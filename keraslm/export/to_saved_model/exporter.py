@@ -101,7 +101,8 @@ def saved_model(
 
     Raises:
         ValueError: an argument that is missing or does not fit, a tokenizer with a part that
-            cannot run inside TensorFlow, or a folder that holds other files.
+            cannot run inside TensorFlow.
+        FileExistsError: the folder holds a SavedModel that keraslm did not write.
         RuntimeError: the SavedModel does not give what Keras gives. It is not left behind.
 
     Example:

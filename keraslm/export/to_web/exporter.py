@@ -125,8 +125,9 @@ def web(
         the folder's ``Path``.
 
     Raises:
-        ValueError: not a text generator, a tokenizer that the page cannot read, a folder that holds
-            other files, or ``packages`` that lack a package or have another version of it.
+        ValueError: not a text generator, a tokenizer that the page cannot read, or ``packages``
+            that lack a package or have another version of it.
+        FileExistsError: the folder holds a page that keraslm did not write.
         RuntimeError: npm is missing or fails, or the page does not give what Keras gives. It is
             not left behind.
 

@@ -1,0 +1,7 @@
+"""``python -m keraslm`` is the ``keraslm`` command."""
+
+import sys
+
+from keraslm.cli import main
+
+sys.exit(main())
