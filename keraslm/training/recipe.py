@@ -100,7 +100,8 @@ class Recipe:
             if not good:
                 raise ValueError(f"{name} must be {meaning}; received {value!r}.")
             if isinstance(value, numbers.Real):  # plain numbers: files hold no others
-                object.__setattr__(self, name, (int if name in WHOLE else float)(value))
+                whole = name in WHOLE
+                object.__setattr__(self, name, int(round(value)) if whole else float(value))
         self._check_settings()
 
     def _check_settings(self):
