@@ -6,13 +6,15 @@ Takes about five minutes on two CPU cores. Source of the text: the extract of th
 that gensim ships.
 """
 
-import sys
+import argparse
 
 import keras
 
 from keraslm import callbacks, data, embeddings, export, models, tasks, tokenizers, training
 
-out = sys.argv[1] if len(sys.argv) > 1 else "saved_models/text_to_phone"
+parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+parser.add_argument("out", nargs="?", default="saved_models/text_to_phone", help="folder")
+out = parser.parse_args().out
 keras.utils.set_random_seed(0)
 
 # 1. Text: clean articles, some held out.

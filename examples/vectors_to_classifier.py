@@ -6,11 +6,14 @@ Takes about a minute on two CPU cores. The text is the Wikipedia extract that ge
 vectors learn from all of it without labels, the classifier from some paragraphs of ten articles.
 """
 
+import argparse
+
 import keras
 import numpy as np
 
 from keraslm import callbacks, data, embeddings
 
+argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
 keras.utils.set_random_seed(0)
 
 # 1. Vectors from all the text, and what they know.

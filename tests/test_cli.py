@@ -1,9 +1,12 @@
 """The command line, step by step in one process, and its errors."""
 
+import io
+import json
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import keraslm
@@ -202,3 +205,66 @@ def test_the_bare_command_prints_help(capfd):
     assert "usage: keraslm" in capfd.readouterr().out
     done = subprocess.run([sys.executable, "-m", "keraslm", "--version"], capture_output=True)
     assert done.returncode == 0 and keraslm.__version__ in done.stdout.decode()
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory, articles):
+    """A folder for each encoder task, untrained."""
+    folder = tmp_path_factory.mktemp("encoders")
+    kind = {"kind": "wordpiece", "vocab_size": 300, "lowercase": True}
+    tokenizer = keraslm.tokenizers.Tokenizer.train(articles[:3], **kind)
+    size = {"num_layers": 1, "d_model": 8, "num_heads": 1, "max_length": 32}
+    tasks = {
+        "fill": keraslm.tasks.FillMask(
+            keraslm.models.BERT(tokenizer.vocab_size, head="masked_lm", **size), tokenizer
+        ),
+        "classify": keraslm.tasks.TextClassifier(
+            keraslm.models.BERT(tokenizer.vocab_size, head="classifier", num_classes=2, **size),
+            tokenizer, ["bad", "good"],
+        ),
+        "encode": keraslm.tasks.SentenceEncoder(
+            keraslm.models.BERT(tokenizer.vocab_size, head=None, **size), tokenizer
+        ),
+    }  # fmt: skip
+    for name, task in tasks.items():
+        task.save(folder / name)
+    return folder, tasks
+
+
+def test_encoders_answer_from_the_shell(encoders, capfd, monkeypatch):
+    folder, tasks = encoders
+    text = "the [MASK] of the city"
+    assert run("fill", text, "--model", folder / "fill", "--top-k", 2) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == [f.token for f in tasks["fill"].predict(text, 2)]
+    assert run("classify", "one text", "another", "--model", folder / "classify") == 0
+    lines = [line.split("\t") for line in capfd.readouterr().out.splitlines()]
+    expected = tasks["classify"].predict(["one text", "another"])
+    assert [(label, text) for label, _, text in lines] == [
+        (answer.label, text) for answer, text in zip(expected, ["one text", "another"], strict=True)
+    ]
+    monkeypatch.setattr("sys.stdin", io.StringIO("one text\n\nanother\n"))
+    assert run("encode", "-", "--model", folder / "encode") == 0
+    vectors = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    np.testing.assert_allclose(vectors, tasks["encode"].encode(["one text", "another"]), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["fill", "classify", "encode"])
+def test_what_generates_nothing_names_its_command(encoders, capfd, name):
+    assert run("generate", "Hi", "--model", encoders[0] / name) == 2
+    captured = capfd.readouterr()
+    assert f"Write: keraslm {name} TEXT" in captured.err and not captured.out
+    other = "classify" if name == "fill" else "fill"
+    assert run(other, "Hi", "--model", encoders[0] / name) == 2
+    assert "not a" in capfd.readouterr().err
+
+
+def test_a_finished_model_is_not_trained_over(encoders, workspace, capfd):
+    arguments = ("train", workspace / "corpus.txt", "--tokenizer", encoders[0] / "fill")
+    assert run(*arguments, "--out", encoders[0] / "fill") == 2
+    assert "holds a model. Give another --out, or --overwrite" in capfd.readouterr().err
+
+
+def test_an_error_comes_before_any_output(capfd):
+    assert run("generate", "hello", "--model", "nowhere") == 2
+    assert not capfd.readouterr().out

@@ -281,3 +281,28 @@ def test_the_message_of_a_saved_model_holds_its_graph(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"no message")
     with pytest.raises(DecodeError):
         _compat.saved_model_message(tmp_path)
+
+
+def test_functions_from_one_line_are_traced_without_a_warning(caplog):
+    with promised(_compat.compiled_for_any_shape):
+        traces = []
+
+        def made(number):
+            def function(x):
+                traces.append(number)
+                return x * number
+
+            return _compat.compiled_for_any_shape(function)
+
+        with caplog.at_level("WARNING", logger="tensorflow"):
+            for number in range(12):
+                assert made(number)(tf.constant([2, 3])).numpy().tolist() == [
+                    2 * number,
+                    3 * number,
+                ]
+        assert not caplog.records and traces == [*range(12)]
+        function = made(1)
+        traces.clear()
+        for size in range(1, 9):
+            assert function(tf.ones(size)).shape == (size,)
+        assert len(traces) == 2, "once for the first size, once for any"

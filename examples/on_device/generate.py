@@ -15,6 +15,8 @@ from ai_edge_litert.hardware_accelerator import HardwareAccelerator
 from ai_edge_litert.options import CpuOptions, Options
 from tokenizers import Tokenizer
 
+if len(sys.argv) < 3 or sys.argv[1] in ("-h", "--help"):
+    sys.exit(__doc__)
 folder, prompt = Path(sys.argv[1]), sys.argv[2]
 new_tokens = int(sys.argv[3]) if len(sys.argv) > 3 else 30
 tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

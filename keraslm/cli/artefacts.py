@@ -1,8 +1,18 @@
 """``keraslm generate``, ``export``, ``verify`` and ``run``: what one does with a trained model."""
 
+import itertools
+import json
+import sys
 from pathlib import Path
 
 from keraslm._targets import TARGETS
+
+# What to do with a task that generates nothing.
+INSTEAD = {
+    "FillMask": "Write: keraslm fill TEXT --model …",
+    "TextClassifier": "Write: keraslm classify TEXT --model …",
+    "SentenceEncoder": "Write: keraslm encode TEXT --model …",
+}
 
 
 def add(command):
@@ -11,6 +21,19 @@ def add(command):
     sub.add_argument("prompt")
     sub.add_argument("--model", default="demo", help="bundle folder or export (default: demo)")
     _generation(sub)
+
+    sub = command("fill", _fill, "what may stand for [MASK] in a text")
+    sub.add_argument("text")
+    sub.add_argument("--model", required=True, help="bundle or checkpoint of a masked model")
+    sub.add_argument("--top-k", type=int, default=5, help="default %(default)s")
+
+    for name, run, what in (
+        ("classify", _classify, "the class of each text"),
+        ("encode", _encode, "the vector of each text, a JSON list a line"),
+    ):
+        sub = command(name, run, what)
+        sub.add_argument("texts", nargs="+", metavar="TEXT", help="or '-': a text a line of stdin")
+        sub.add_argument("--model", required=True, help="bundle or checkpoint")
 
     sub = command("export", _export, "write what phones, browsers and servers run, and prove it")
     sub.add_argument("model", help="bundle folder")
@@ -62,8 +85,10 @@ def _show(args, path):
     names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
     settings = {name: value for name in names if (value := getattr(args, name)) is not None}
     settings["max_new_tokens"] = args.max_new_tokens
+    pieces = iter(_stream(path, args.prompt, settings, args.stop))
+    first = next(pieces, "")  # an error comes before any output
     print(args.prompt, end="", flush=True)
-    for piece in _stream(path, args.prompt, settings, args.stop):
+    for piece in itertools.chain([first], pieces):
         print(piece, end="", flush=True)
     print()
 
@@ -83,7 +108,54 @@ def _stream(path, prompt, settings, stop):
     if path.suffix in (".tflite", ".litertlm") or (path / "saved_model.pb").is_file():
         manifest_entry(path)  # raises if the file was changed
         return open_runtime(path).stream(prompt, stop=stop, **settings)
-    return from_pretrained(path).stream(prompt, stop=stop, **settings)
+    task = from_pretrained(path)
+    if not hasattr(task, "stream"):
+        raise ValueError(
+            f"{path} is a {type(task).__name__}, which does not continue a text. "
+            f"{INSTEAD.get(type(task).__name__, 'Use it from Python: ' + task.example)}"
+        )
+    return task.stream(prompt, stop=stop, **settings)
+
+
+# === Encoders ===
+
+
+def _task(path, name):
+    from keraslm.tasks import from_pretrained
+    from keraslm.tasks.table import TASKS
+
+    task = from_pretrained(path)
+    if not isinstance(task, TASKS[name]):
+        raise ValueError(f"{path} is a {type(task).__name__}, not a {name}.")
+    return task
+
+
+def _texts(args):
+    if args.texts != ["-"]:
+        return args.texts
+    return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+
+
+def _fill(args):
+    answer = _task(args.model, "FillMask").predict(args.text, top_k=args.top_k)
+    for mask in answer if answer and isinstance(answer[0], list) else [answer]:
+        for fill in mask:
+            print(f"{fill.probability:8.2%}  {fill.token.strip():<16}  {fill.text}")
+
+
+def _classify(args):
+    task = _task(args.model, "TextClassifier")
+    for text, answer in zip(texts := _texts(args), task.predict(texts), strict=True):
+        if isinstance(answer, dict):  # numbers of a regression
+            print(" ".join(f"{name}={value:.4g}" for name, value in answer.items()), text, sep="\t")
+        else:
+            print(answer.label, f"{answer.probabilities[answer.label]:.2%}", text, sep="\t")
+
+
+def _encode(args):
+    task = _task(args.model, "SentenceEncoder")
+    for vector in task.encode(_texts(args)):
+        print(json.dumps([round(float(x), 6) for x in vector]))
 
 
 # === Exporting and proving ===
@@ -103,7 +175,10 @@ def _export(args):
         target = export.TARGETS[name]
         options = {"quantization": args.quantization} if target.quantizes else {}
         path = target.export(lm, out / target.name, verify=args.verify and "quick", **options)
-        print(f"{path}: {export.Verification.from_manifest(path) or 'not verified'}")
+        plain = (
+            "" if target.quantizes or not args.quantization else f"float32 ({name} has no other), "
+        )
+        print(f"{path}: {plain}{export.Verification.from_manifest(path) or 'not verified'}")
 
 
 def _verify(args):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keraslm._compat import compiled_for_any_shape
 from keraslm._text import checked_count, checked_rows
 from keraslm._types import Tensor
 from keraslm.generation.cache import ContextModel, StepModel, init_cache, take_rows, updated
@@ -34,6 +35,9 @@ class Generated(NamedTuple):
 
     ids: list[int]
     log_probs: list[float]
+
+
+KEPT = 16  # compiled functions, each of some megabytes
 
 
 class Generator:
@@ -92,7 +96,7 @@ class Generator:
         ids, pad, room = self._prepare(prompts, config)
         num_return_sequences = checked_count(num_return_sequences, "num_return_sequences")
         method = method_of(config, self.model.vocab_size)
-        length = _round_up(ids.shape[1] + room, 32)
+        length = _cache_length(ids.shape[1] + room)
         run = self._compile(
             ("generate", method, length, num_return_sequences),
             lambda ids, pad, room, stop, settings, context: self.loop(
@@ -233,13 +237,13 @@ class Generator:
         """
         ids, pad, room = self._prepare(prompts, config)
         method = method_of(config, self.model.vocab_size)
-        length = _round_up(ids.shape[1] + room, 32)
+        length = _cache_length(ids.shape[1] + room)
         settings = settings_of(config)
         row = ops.arange(len(ids), dtype="int32")
         seen = self._seen(ops.convert_to_tensor(ids), pad, 1) if method.needs_seen else None
         cache = self._new_cache(len(ids), length, self._context(context, len(ids)))
 
-        def one_step(ids, cache, start, pad, seen, settings, number):
+        def one_step(ids, cache, start, pad, seen, settings, row, number):
             logits, changed = self.model.step(ids, cache, start, pad, last_only=True)
             cache = updated(cache, changed)
             token, log_prob = self._choose(logits[:, 0], seen, method, settings, row, number)
@@ -257,6 +261,7 @@ class Generator:
                 ops.convert_to_tensor(pad),
                 seen,
                 settings,
+                row,
                 ops.convert_to_tensor(number, "int32"),
             )
             tokens = ops.convert_to_numpy(token)
@@ -370,17 +375,20 @@ class Generator:
         return min(max(8, 1 << (length - 1).bit_length()), self.model.max_length)
 
     def _compile(self, key, function):
-        if key not in self._compiled:
-            if keras.backend.backend() == "tensorflow":
-                import tensorflow as tf
-
-                function = tf.function(function, jit_compile=self.jit_compile, autograph=False)
-            self._compiled[key] = function
+        """The function of a key, compiled; of many, the one that was not used for longest goes."""
+        compiled = self._compiled.pop(key, None)
+        if compiled is None and keras.backend.backend() == "tensorflow":
+            compiled = compiled_for_any_shape(function, self.jit_compile)
+        self._compiled[key] = compiled or function
+        while len(self._compiled) > KEPT:
+            del self._compiled[next(iter(self._compiled))]
         return self._compiled[key]
 
 
-def _round_up(length, multiple):
-    return -(-length // multiple) * multiple
+def _cache_length(length):
+    """A length of the cache, of few: multiples of 32, of 64 from 257 on, of 128 from 513 on, …"""
+    step = max(32, 1 << max(0, (length - 1).bit_length() - 3))
+    return -(-length // step) * step
 
 
 def _is_in(token, stop):

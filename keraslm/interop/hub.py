@@ -67,7 +67,16 @@ def _download(name, revision, offline):
             )
         )
     except Exception as error:  # the hub has a class of its own for every case
-        where = "among the downloads" if offline else "on the hub"
-        raise FileNotFoundError(
-            f"No folder {name}, and no such model {where}: {str(error).splitlines()[0]}"
-        ) from error
+        raise FileNotFoundError(f"No folder {name}, and {_why_not(error, offline)}") from error
+
+
+def _why_not(error, offline):
+    """Whether the hub has no such model, or was not asked at all."""
+    if offline:
+        return "no such model among the downloads."
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if names & {"RepositoryNotFoundError", "RevisionNotFoundError", "HFValidationError"}:
+        return f"no such model on the hub: {str(error).splitlines()[0]}"
+    return (
+        f"the hub does not answer ({str(error).splitlines()[0]}). Check the network and try again."
+    )

@@ -144,6 +144,36 @@ def test_compiled_once_for_a_bucket_of_shapes():
     assert len(traces) == 2 * first  # the next bucket: one more compilation, and only one
 
 
+def test_few_functions_for_many_shapes_and_the_oldest_are_dropped():
+    generator = Generator(make())
+    traces = []
+    step = generator.model.step
+    generator.model.step = lambda *a, **k: traces.append(1) or step(*a, **k)
+    expected = {}
+    for rows in (1, 2, 3, 5, 4, 7):
+        prompts = [[1 + i] * (1 + i) for i in range(rows)]
+        found = generator.generate(prompts, GREEDY)
+        streamed = [*zip(*generator.stream(prompts, GREEDY), strict=True)]
+        for i, (result, stream) in enumerate(zip(found, streamed, strict=True)):
+            assert expected.setdefault(i, result.ids) == result.ids
+            assert [piece[0] for piece in stream if piece][: len(result.ids)] == result.ids
+    assert len(traces) <= 10, "a batch of any size is one function"
+    for k in range(2, 30):
+        generator.generate([[1]], GREEDY.replace(temperature=1.0, top_k=2, seed=k))
+        generator._compile(("key", k), lambda x: x)
+    assert len(generator._compiled) == 16
+
+
+def test_streamed_rows_draw_what_generated_rows_draw_in_batches_of_any_size():
+    generator = Generator(make())
+    config = GREEDY.replace(temperature=1.0, seed=3, max_new_tokens=5)
+    for rows in (1, 3, 2):
+        prompts = [[7]] * rows
+        streamed = [*zip(*generator.stream(prompts, config), strict=True)]
+        for result, stream in zip(generator.generate(prompts, config), streamed, strict=True):
+            assert [piece[0] for piece in stream if piece] == result.ids
+
+
 def test_xla_gives_the_same_tokens(generator):
     compiled = Generator(generator.model, jit_compile=True)
     assert [r.ids for r in compiled.generate([PROMPTS[0]], GREEDY)] == [
