@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -268,3 +269,30 @@ def test_a_finished_model_is_not_trained_over(encoders, workspace, capfd):
 def test_an_error_comes_before_any_output(capfd):
     assert run("generate", "hello", "--model", "nowhere") == 2
     assert not capfd.readouterr().out
+
+
+def test_what_nobody_foresaw_is_one_sentence_too(capfd, monkeypatch):
+    def broken(*_, **__):
+        raise KeyError("surprise")
+
+    monkeypatch.setattr("keraslm.tasks.info", broken)
+    assert run("info", "demo") == 1
+    assert (
+        capfd.readouterr().err == "keraslm info: KeyError: 'surprise'. Add --debug to see where.\n"
+    )
+    with pytest.raises(KeyError):
+        run("info", "demo", "--debug")
+
+
+def test_warnings_are_sentences(tmp_path, capfd):
+    (tmp_path / "g.txt").write_text("the 1 2\nof 3 4\n")
+    out = tmp_path / "out"
+    assert run("embed", "convert", tmp_path / "g.txt", out) == 0
+    (out / "vectors.npy").write_text("changed by hand")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert run("embed", "convert", tmp_path / "g.txt", out) == 0
+    said = capfd.readouterr().err
+    assert said.startswith("keraslm embed: In ") and ".py" not in said
+    (aside,) = out.glob("vectors.npy.edited-*")
+    assert aside.read_text() == "changed by hand"

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Not for what needs no TensorFlow: its import takes seconds.
         if args.needs_tensorflow:
             import_tensorflow_quietly()
-        args.run(args)
+        with _plain_warnings(args.command):
+            args.run(args)
         return 0
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -56,6 +58,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"keraslm {args.command}: {_sentence(error)}", file=sys.stderr)
         return 2 if isinstance(error, (ValueError, OSError)) else 1
+    except Exception as error:  # what nobody foresaw: still one sentence
+        if args.debug:
+            raise
+        what = "out of memory" if isinstance(error, MemoryError) else type(error).__name__
+        first = str(error).strip().partition("\n")[0]
+        said = f"{what}: {first}" if first else what
+        print(f"keraslm {args.command}: {said}. Add --debug to see where.", file=sys.stderr)
+        return 1
+
+
+@contextlib.contextmanager
+def _plain_warnings(command):
+    """Warnings of ours as a sentence, not with the line of code that they came from."""
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def show(message, category, filename, lineno, file=None, line=None):
+            if issubclass(category, UserWarning):
+                print(f"keraslm {command}: {message}", file=sys.stderr)
+            else:
+                before(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        yield
 
 
 def _sentence(error):
