@@ -106,8 +106,8 @@ def test_whole_numbers_may_be_huge(tiny):
         ({"length": "a"}, "length must be a whole number, at least 1; received 'a'"),
         ({"length": 1.5}, "length must be a whole number, at least 1; received 1.5"),
         ({"length": 0}, "length must be a whole number, at least 1; received 0"),
-        ({"batch_size": None}, "batch_size must be a whole number, at least 1; received None"),
-        ({"batch_size": np.array([1, 2])}, "batch_size must be a whole number, at least 1"),
+        ({"batch_size": None}, "batch_size must be a positive whole number; received None"),
+        ({"batch_size": np.array([1, 2])}, "batch_size must be a positive whole number"),
     ],
     ids=str,
 )
