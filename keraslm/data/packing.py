@@ -158,7 +158,8 @@ def pack(
         `PackedTokens`.
 
     Raises:
-        ValueError: an argument that cannot be, fewer than ``length + 1`` tokens, or no tokenizer for texts.
+        ValueError: an argument that cannot be, fewer than ``length + 1`` tokens, or no tokenizer
+            for texts.
 
     Example:
         >>> stream = TokenStream(np.arange(10, dtype=np.uint16), np.array([0, 6]), num_bytes=10)
