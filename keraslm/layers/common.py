@@ -85,6 +85,33 @@ def flag(name, value):
     return checked_flag(value, name)
 
 
+def initializer(name, value):
+    """A Keras initializer; no array, which no config can hold."""
+    get = None if hasattr(value, "__array__") else keras.initializers.get
+    return _from_keras(get, name, value, "initializer", "glorot_uniform")
+
+
+def regularizer(name, value):
+    """A Keras regularizer."""
+    return _from_keras(keras.regularizers.get, name, value, "regularizer", "l2")
+
+
+def activation(name, value):
+    """A Keras activation, as it was given; ``None``: none."""
+    _from_keras(keras.activations.get, name, value, "activation", "tanh")
+    return value
+
+
+def _from_keras(get, name, value, kind, example):
+    try:
+        return get(value)
+    except (AttributeError, KeyError, TypeError, ValueError):  # which name no argument
+        raise ValueError(
+            f"{name} must be a Keras {kind} or its name, such as {example!r}; received "
+            f"{value!r:.80}."
+        ) from None
+
+
 def one_of(*choices):
     """The check that a value is one of these."""
 
