@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 from keraslm._files import replaced_folder
-from keraslm._targets import TARGETS
+from keraslm._targets import MEDIAPIPE_FILES, TARGETS
 from keraslm._version import __version__
 from keraslm.generation.config import GenerationConfig
 from keraslm.models.loading import build_with_values, weights_of
@@ -24,7 +24,7 @@ from keraslm.tokenizers.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
 # Exports of earlier weights, which new weights make wrong.
-EXPORTS = ("manifest.json", *TARGETS.values())
+EXPORTS = ("manifest.json", *TARGETS.values(), *MEDIAPIPE_FILES.values())
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "generation_config.json")
 SAMPLE = "sample.json"
 

@@ -10,7 +10,7 @@ import pytest
 import keraslm
 from keraslm.models import BERT
 from keraslm.tasks import TextGenerator
-from keraslm.tasks.bundle import write
+from keraslm.tasks.bundle import EXPORTS, write
 
 
 @pytest.fixture
@@ -46,10 +46,12 @@ def test_half_precision_storage_and_another_dtype(lm, tmp_path):
 def test_saving_again_replaces_the_bundle_and_keeps_other_files(lm, bundle):
     (bundle / "notes.txt").write_text("mine")
     (bundle / "logs").mkdir()
-    (bundle / "model.tflite").write_bytes(b"of the old weights")
+    old = [bundle / name for name in (*EXPORTS, "classifier.tflite", "embedder.tflite")]
+    for file in old:
+        file.write_bytes(b"of the old weights")
     lm.save(bundle, card="A card.")
     assert (bundle / "notes.txt").read_text() == "mine" and (bundle / "logs").is_dir()
-    assert not (bundle / "model.tflite").exists()
+    assert not [file.name for file in old if file.exists()]
     assert (bundle / "README.md").read_text() == "A card."
     assert [p.name for p in bundle.parent.iterdir()] == ["mine"]
 

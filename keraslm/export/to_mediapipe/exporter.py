@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from keraslm._files import replaced_file
+from keraslm._targets import MEDIAPIPE_FILES
 from keraslm._types import StrPath
 from keraslm.export.manifest import write_manifest
 from keraslm.export.proof import prove
@@ -94,7 +95,7 @@ def mediapipe(
     answer = answer_of(model, tokenizer, labels, length)
     path = Path(path)
     if path.suffix != ".tflite":
-        path = path / ("embedder.tflite" if answer.labels is None else "classifier.tflite")
+        path = path / MEDIAPIPE_FILES["embedder" if answer.labels is None else "classifier"]
     content = _with_metadata(answer.convert(quantization), answer.reader, answer.labels)
     with replaced_file(path) as new:
         new.write_bytes(content)
