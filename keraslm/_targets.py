@@ -13,3 +13,5 @@ TARGETS = {
     "saved_model": "saved_model",
     "web": "web",
 }
+# What `keraslm.export.mediapipe` calls its file in a folder, by what it is.
+MEDIAPIPE_FILES = {"classifier": "classifier.tflite", "embedder": "embedder.tflite"}

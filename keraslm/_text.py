@@ -1,7 +1,9 @@
-"""What every entry point asks of texts, token ids and counts."""
+"""What every entry point asks of texts, token ids and numbers."""
 
+import math
+import numbers
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -15,10 +17,7 @@ def checked_text(text: object, name: str = "text") -> str:
     Raises:
         ValueError: it is no str, or holds half of a surrogate pair.
     """
-    if isinstance(text, bytes):
-        raise ValueError(f"{name} must be str; received bytes. Decode it: text.decode('utf-8').")
-    if not isinstance(text, str):
-        raise ValueError(f"{name} must be str; received {type(text).__name__}.")
+    text = checked_str(text, name)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -28,6 +27,29 @@ def checked_text(text: object, name: str = "text") -> str:
             f"{error.start}. Cut texts between characters, or replace it."
         ) from None
     return text
+
+
+def checked_str(text: object, name: str = "text") -> str:
+    """The text, if it is one; whether it can be encoded is not asked.
+
+    Raises:
+        ValueError: it is no str.
+    """
+    if isinstance(text, bytes):
+        raise ValueError(f"{name} must be str; received bytes. Decode it: text.decode('utf-8').")
+    if not isinstance(text, str):
+        raise ValueError(f"{name} must be str; received {type(text).__name__}.")
+    return text
+
+
+def each_str(texts: Any, name: str = "texts") -> Iterator[str]:
+    """The texts of a list or another iterable, one after the other, as `checked_str` gives them.
+
+    Raises:
+        ValueError: it is one str, nothing to go through, or a text is none.
+    """
+    for i, text in enumerate(checked_iterable(texts, name)):
+        yield checked_str(text, f"{name}[{i}]")
 
 
 def checked_texts(texts: Any, name: str = "text") -> list[str]:
@@ -58,9 +80,14 @@ def checked_list(values: Any, name: str = "texts", of: str = "str") -> list:
     Raises:
         ValueError: it is one str, or nothing to go through.
     """
+    return list(checked_iterable(values, name, of))
+
+
+def checked_iterable(values: Any, name: str = "texts", of: str = "str") -> Iterable:
+    """What `checked_list` takes, as it is: a corpus may be read in a stream."""
     if isinstance(values, (str, bytes)) or not is_iterable(values):
         raise ValueError(f"{name} must be a list of {of}; received {type(values).__name__}.")
-    return list(values)
+    return values
 
 
 def is_iterable(values: Any) -> bool:
@@ -83,19 +110,92 @@ def is_whole(value: Any, least: int = 0) -> bool:
         return False
 
 
-def checked_count(value: Any, name: str) -> int:
+def checked_count(value: Any, name: str, least: int = 1) -> int:
     """A number of things, as an int.
 
     Args:
         value: what was received.
         name: of the argument, for errors.
+        least: the smallest that there may be.
 
     Raises:
-        ValueError: it is no whole number, or less than 1.
+        ValueError: it is no whole number, or too small.
     """
-    if not is_whole(value, 1):
-        raise ValueError(f"{name} must be a positive whole number; received {value!r}.")
+    if not is_whole(value, least):
+        words = "a positive whole number" if least == 1 else f"a whole number, {least} or more"
+        raise ValueError(f"{name} must be {words}; received {value!r}.")
     return operator.index(value)
+
+
+def checked_number(value: Any, name: str, is_right: Callable[[Any], bool], words: str) -> Any:
+    """A finite number, as Python's int or float.
+
+    Args:
+        value: what was received.
+        name: of the argument, for errors.
+        is_right: whether a number will do.
+        words: what it must be, for errors.
+
+    Raises:
+        ValueError: it is no number, NaN, infinite, or one that will not do.
+    """
+    if not (_is_finite(value) and is_right(value)):
+        raise ValueError(f"{name} must be {words}; received {value!r}.")
+    if isinstance(value, (int, float)):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def _is_finite(value):
+    try:
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        return is_number and math.isfinite(value)
+    except OverflowError:  # a whole number larger than any float
+        return False
+
+
+def checked_share(value: Any, name: str) -> float:
+    """A number between 0 and 1, neither of them.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    return checked_number(value, name, lambda x: 0 < x < 1, "between 0 and 1")
+
+
+def checked_seed(value: Any, name: str = "seed") -> int:
+    """A seed as TensorFlow takes it, an int of 64 bits.
+
+    Raises:
+        ValueError: it is no whole number, or has more bits.
+    """
+    if not (is_whole(value, -(2**63)) and operator.index(value) < 2**63):
+        raise ValueError(f"{name} must be a whole number of 64 bits; received {value!r}.")
+    return operator.index(value)
+
+
+def checked_flag(value: Any, name: str) -> bool:
+    """``True`` or ``False``, Python's or NumPy's.
+
+    Raises:
+        ValueError: it is something else, such as ``"no"``, which would count as True.
+    """
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+        raise ValueError(f"{name} must be True or False; received {value!r}.")
+    return bool(value)
+
+
+def checked_tokenizer(value: Any, name: str = "tokenizer") -> Any:
+    """What encodes texts.
+
+    Raises:
+        ValueError: it is something else, such as the name of a file.
+    """
+    if not (hasattr(value, "encode_batch") and hasattr(value, "special_id")):
+        raise ValueError(
+            f"{name} must be a keraslm.tokenizers.Tokenizer; received {type(value).__name__}."
+        )
+    return value
 
 
 def checked_ids(ids: Any, vocab_size: int | None = None) -> list[int]:

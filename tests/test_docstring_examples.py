@@ -230,7 +230,7 @@ WITHOUT = {
 
 def public():
     """``(name, value)`` of whatever a package under keraslm lists as public."""
-    for folder in sorted(file.parent for file in PACKAGE.glob("*/__init__.py")):
+    for folder in sorted(file.parent for file in PACKAGE.glob("[a-z]*/__init__.py")):
         package = importlib.import_module(f"keraslm.{folder.name}")
         yield from ((f"{package.__name__}.{name}", getattr(package, name))
                     for name in package.__all__)  # fmt: skip

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import keras
 
 from keraslm._compat import layers_in
+from keraslm._text import checked_count, checked_texts
 
 
 class Freeze(keras.callbacks.Callback):
@@ -20,7 +21,8 @@ class Freeze(keras.callbacks.Callback):
         epochs: how many to keep them frozen. More than the training has: always.
 
     Raises:
-        ValueError: no layer of that name, or a model that is not built (when training starts).
+        ValueError: names or a number that cannot be; no layer of that name, or a model that is not
+            built (when training starts).
 
     Example:
         >>> freeze = keraslm.callbacks.Freeze("token_embedding", epochs=1)
@@ -29,10 +31,10 @@ class Freeze(keras.callbacks.Callback):
 
     def __init__(self, layers: str | Iterable[str], epochs: int = 1) -> None:
         super().__init__()
-        self.names = [layers] if isinstance(layers, str) else list(layers)
-        if epochs < 1:
-            raise ValueError(f"epochs must be a positive whole number; received {epochs!r}.")
-        self.epochs = epochs
+        self.names = checked_texts(layers, "layers")
+        if not self.names:
+            raise ValueError("layers is empty. Give the names of the layers to freeze.")
+        self.epochs = checked_count(epochs, "epochs")
 
     def on_train_begin(self, logs=None):
         model = self.model

@@ -1,8 +1,11 @@
 """Files for TensorBoard's projector: vectors and their names."""
 
+from pathlib import Path
+
 import numpy as np
 
-from keraslm._files import Writer
+from keraslm._files import Writer, checked_path
+from keraslm._text import checked_list, checked_str
 
 
 def token_labels(tokenizer) -> list[str]:
@@ -30,9 +33,14 @@ def write_projector(log_dir, vectors, names=None, title="token_embedding"):
         title: name of the set.
 
     Raises:
-        ValueError: more names than vectors.
+        ValueError: what are no vectors, more names than vectors, or names that are no str.
     """
-    names = [] if names is None else list(names)
+    folder = checked_path(log_dir, "log_dir")
+    vectors = _checked_vectors(vectors)
+    names = [] if names is None else checked_list(names, "names")
+    names = [checked_str(name, f"names[{i}]") for i, name in enumerate(names)]
+    if not checked_str(title, "title") or Path(title).name != title:
+        raise ValueError(f"title must be the beginning of a file's name; received {title!r}.")
     if len(names) > len(vectors):
         raise ValueError(
             f"names has {len(names)} entries for {len(vectors)} vectors; give one for each."
@@ -47,11 +55,23 @@ def write_projector(log_dir, vectors, names=None, title="token_embedding"):
         "}\n"
     )
     files = [f"{title}.tsv", f"{title}_names.tsv", "projector_config.pbtxt"]
-    with Writer(log_dir, files, own=files) as writer:
+    with Writer(folder, files, own=files) as writer:
         np.savetxt(writer.new / files[0], vectors, fmt="%.5f", delimiter="\t")
         (writer.new / files[1]).write_text(lines, encoding="utf-8", newline="\n")
         (writer.new / files[2]).write_text(config, encoding="utf-8", newline="\n")
         writer.commit()
+
+
+def _checked_vectors(vectors):
+    try:
+        array = np.asarray(vectors)
+        numbers = array.astype("float64") if array.dtype.kind not in "USO" else None
+    except (TypeError, ValueError):  # rows of several lengths
+        array, numbers = np.asarray(None), None
+    if numbers is None or numbers.ndim != 2:
+        received = f"{array.dtype} {array.shape}" if array.ndim else type(vectors).__name__
+        raise ValueError(f"vectors must be numbers (number, width); received {received}.")
+    return numbers
 
 
 def _one_line(name):

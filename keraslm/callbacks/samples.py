@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from keraslm._text import checked_count, checked_texts
 from keraslm.callbacks.counting import StepCallback
 
 
@@ -15,6 +16,9 @@ class Samples(StepCallback):
         every: a number of steps, or ``None``: after each epoch. Counted from the start of ``fit``.
         show: called with each text; default ``print``.
         settings: for ``lm.generate``; default 40 new tokens, ``top_k=40``, ``seed=0``.
+
+    Raises:
+        ValueError: an argument that cannot be.
 
     Example:
         >>> samples = keraslm.callbacks.Samples(lm, ["The city of"], every=200)
@@ -30,9 +34,10 @@ class Samples(StepCallback):
         **settings: Any,
     ) -> None:
         super().__init__()
-        self.lm = lm
-        self.prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        self.every = every
+        if show is not None and not callable(show):
+            raise ValueError(f"show must be a function of a text; received {show!r}.")
+        self.lm, self.prompts = checked_lm(lm), checked_prompts(prompts)
+        self.every = None if every is None else checked_count(every, "every")
         self.show = show or (lambda text: print(f"\n{text}"))
         self.settings = {"max_new_tokens": 40, "top_k": 40, "seed": 0, **settings}
 
@@ -50,3 +55,29 @@ class Samples(StepCallback):
     def _show(self, when):
         for text in self.texts():
             self.show(f"[{when}] {text}")
+
+
+def checked_lm(lm: Any) -> Any:
+    """What generates text.
+
+    Raises:
+        ValueError: it is something else, such as a bare model.
+    """
+    if not (hasattr(lm, "generate") and hasattr(lm, "tokenizer")):
+        raise ValueError(
+            f"lm must be a keraslm.tasks.TextGenerator around the model that is trained; received "
+            f"{type(lm).__name__}."
+        )
+    return lm
+
+
+def checked_prompts(prompts: Any) -> list[str]:
+    """One prompt or several, as a list.
+
+    Raises:
+        ValueError: none, or something else.
+    """
+    prompts = checked_texts(prompts, "prompts")
+    if not prompts:
+        raise ValueError('prompts is empty. Give a list of texts to continue; [""] is one, too.')
+    return prompts

@@ -9,9 +9,13 @@ import keras
 import tensorflow as tf
 
 from keraslm._compat import close_writers, summary_writer
+from keraslm._files import checked_path
+from keraslm._text import checked_count
 from keraslm._types import StrPath
 from keraslm.callbacks.counting import StepCallback
 from keraslm.callbacks.projector import token_labels, write_projector
+from keraslm.callbacks.samples import checked_lm, checked_prompts
+from keraslm.layers.common import above_zero, flag
 from keraslm.training.steps import Counts, perplexity, read
 
 
@@ -35,9 +39,12 @@ class TensorBoard(StepCallback, keras.callbacks.TensorBoard):
         prompts: what to continue after each epoch; none without ``lm``.
         bytes_per_token: for bits per byte; `keraslm.data.TokenStream` knows it.
         every: also write learning rate, gradient norm, speed, loss and perplexity every so many
-            steps.
+            steps; ``None``: never.
         projector: write the token embedding at the end of training.
         kwargs: for ``keras.callbacks.TensorBoard``.
+
+    Raises:
+        ValueError: an argument that cannot be.
 
     Example:
         >>> board = keraslm.callbacks.TensorBoard("logs", lm=lm, prompts=["The city of"])
@@ -51,7 +58,7 @@ class TensorBoard(StepCallback, keras.callbacks.TensorBoard):
         lm: Any = None,
         prompts: str | Iterable[str] = ("",),
         bytes_per_token: float | None = None,
-        every: int = 50,
+        every: int | None = 50,
         projector: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -61,12 +68,15 @@ class TensorBoard(StepCallback, keras.callbacks.TensorBoard):
                 "token embedding."
             )
         kwargs.setdefault("write_graph", False)
-        super().__init__(log_dir=str(log_dir), **kwargs)
-        self.lm = lm
-        self.prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        self.bytes_per_token = bytes_per_token
-        self.every = every
-        self.projector = projector
+        log_dir = str(checked_path(log_dir, "log_dir"))
+        self.lm: Any = None if lm is None else checked_lm(lm)
+        self.prompts = checked_prompts(prompts)
+        self.bytes_per_token = (
+            None if bytes_per_token is None else above_zero("bytes_per_token", bytes_per_token)
+        )
+        self.every = None if every is None else checked_count(every, "every")
+        self.projector = flag("projector", projector)
+        super().__init__(log_dir=log_dir, **kwargs)
 
     # === Training ===
 

@@ -4,12 +4,17 @@ import time
 
 import keras
 
+from keraslm.layers.common import above_zero
+
 
 class TimeLimit(keras.callbacks.Callback):
     """Stops training after a number of minutes.
 
     Args:
         minutes: of each ``fit``, counted from its first step, so that compiling does not count.
+
+    Raises:
+        ValueError: ``minutes`` is no positive number.
 
     Attributes:
         reached: whether it stopped the last ``fit``.
@@ -23,9 +28,7 @@ class TimeLimit(keras.callbacks.Callback):
 
     def __init__(self, minutes: float) -> None:
         super().__init__()
-        if minutes <= 0:
-            raise ValueError(f"minutes must be above 0; received {minutes!r}.")
-        self.minutes = minutes
+        self.minutes = above_zero("minutes", minutes)
         self.reached = False
         self._started: float | None = None
 

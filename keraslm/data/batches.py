@@ -1,6 +1,6 @@
 """Batches: in what order a data set's rows are visited, pass after pass."""
 
-from keraslm._text import is_whole
+from keraslm._text import checked_count, checked_flag, checked_seed
 from keraslm._types import Dataset
 
 
@@ -26,7 +26,7 @@ def batch_indices(
         pass if not shuffled), and int64 ``(batch_size,)``.
 
     Raises:
-        ValueError: ``batch_size`` below 1, or above ``rows`` when shuffling.
+        ValueError: an argument that cannot be, or more in a batch than ``rows`` when shuffling.
 
     Example:
         >>> for step, indices in batch_indices(5, 2, shuffle=False, seed=0, repeat=False):
@@ -37,8 +37,9 @@ def batch_indices(
     """
     import tensorflow as tf
 
-    if not is_whole(batch_size, 1):
-        raise ValueError(f"batch_size must be a whole number, at least 1; received {batch_size!r}.")
+    batch_size, seed = checked_count(batch_size, "batch_size"), checked_seed(seed)
+    shuffle, repeat = checked_flag(shuffle, "shuffle"), checked_flag(repeat, "repeat")
+    epoch = checked_count(epoch, "epoch", 0)
     if not shuffle:
         batches = tf.data.Dataset.range(rows).batch(batch_size).enumerate()
         return batches.repeat() if repeat else batches

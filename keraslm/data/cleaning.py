@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from keraslm._text import checked_str
+
 # === Any text ===
 
 _NEWLINE = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
@@ -24,11 +26,14 @@ def clean_text(text: str) -> str:
     Returns:
         the cleaned text, possibly empty.
 
+    Raises:
+        ValueError: ``text`` is no str.
+
     Example:
         >>> clean_text("one \t two\r\n\r\n\r\n\r\nthree\x00 ")
         'one two\n\nthree'
     """
-    text = unicodedata.normalize("NFC", text)
+    text = unicodedata.normalize("NFC", checked_str(text))
     text = _CONTROL.sub("", _NEWLINE.sub("\n", text))
     text = _BLANKS.sub(" ", text)
     text = re.sub(" ?\n ?", "\n", text)
@@ -119,13 +124,16 @@ def clean_wikitext(markup: str) -> str:
     Returns:
         the prose, paragraphs separated by newlines; empty for a redirect.
 
+    Raises:
+        ValueError: ``markup`` is no str.
+
     Example:
         >>> clean_wikitext("'''Ada''' (; [[Greek language|Greek]]: ) is a name.\\n==Notes==\\n* x")
         'Ada (Greek) is a name.'
     """
     from gensim.corpora import wikicorpus
 
-    if re.match(r"\s*#\s*(?:redirect|重定向)", markup, re.IGNORECASE):
+    if re.match(r"\s*#\s*(?:redirect|重定向)", checked_str(markup, "markup"), re.IGNORECASE):
         return ""
     # "p &lt; 0.05" and "a < b" are no tags: filter_wiki would eat the text up to the next ">".
     text = re.sub(r"&lt;|<(?![a-zA-Z/!])", _LESS, markup)

@@ -6,6 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from keraslm._text import (
+    checked_count,
+    checked_flag,
+    checked_list,
+    checked_rows,
+    checked_seed,
+    checked_share,
+    checked_tokenizer,
+)
 from keraslm._types import Dataset
 from keraslm.data.batches import batch_indices
 
@@ -48,11 +57,10 @@ class MaskedLM:
         max_predictions: int | None = None,
         seed: int = 0,
     ) -> None:
-        if not 0 < rate < 1:
-            raise ValueError(f"rate must be between 0 and 1; received {rate}.")
-        if max_predictions is not None and max_predictions < 1:
-            raise ValueError(f"max_predictions must be at least 1; received {max_predictions}.")
-        self.mask_id = tokenizer.special_id("mask")
+        rate, seed = checked_share(rate, "rate"), checked_seed(seed)
+        if max_predictions is not None:
+            max_predictions = checked_count(max_predictions, "max_predictions")
+        self.mask_id = checked_tokenizer(tokenizer).special_id("mask")
         if self.mask_id is None:
             raise ValueError(
                 "The tokenizer has no mask token. Train it with kind='wordpiece', or with '[MASK]'"
@@ -63,7 +71,7 @@ class MaskedLM:
         self.is_ordinary = np.ones(tokenizer.vocab_size, bool)  # (V,)
         self.is_ordinary[list(tokenizer.special_tokens.values())] = False
         self.continues = np.zeros(tokenizer.vocab_size, bool)  # (V,)
-        if whole_word:
+        if checked_flag(whole_word, "whole_word"):
             self.continues[:] = [token.startswith("##") for token in tokenizer.vocabulary]
             if not self.continues.any():
                 raise ValueError(
@@ -83,10 +91,20 @@ class MaskedLM:
             Targets int32 and weight float32, ``(B, P)``. Unused slots are 0 in all three.
 
         Raises:
-            ValueError: rows shorter than ``max_predictions``.
+            ValueError: no rows of token ids, or rows shorter than ``max_predictions``.
         """
         import tensorflow as tf
 
+        if not tf.is_tensor(token_ids):
+            rows = checked_rows(token_ids, "token_ids", len(self.is_ordinary))
+            if len({len(row) for row in rows}) != 1:
+                raise ValueError("token_ids must be rows of one length. Pad the shorter ones.")
+            token_ids = tf.constant(rows)
+        if token_ids.shape.rank != 2 or not token_ids.dtype.is_integer:
+            raise ValueError(
+                f"token_ids must be whole numbers (batch, length); received {token_ids.dtype.name}"
+                f" {token_ids.shape}."
+            )
         token_ids = tf.cast(token_ids, tf.int32)
         length = token_ids.shape[1]
         slots = self.max_predictions or math.ceil(self.rate * length)
@@ -196,13 +214,12 @@ def masked_lm_dataset(
         >>> dataset.element_spec[0]["token_ids"].shape.as_list()
         [4, 8]
     """
-    if length < 3:
-        raise ValueError(f"length must be at least 3, for [CLS] and [SEP]; received {length}.")
-    if max_predictions is not None and max_predictions > length:
-        raise ValueError(f"max_predictions={max_predictions} is more than length={length}.")
+    length = checked_count(length, "length", 3)  # [CLS], a token, [SEP]
     masked = MaskedLM(
         tokenizer, rate=rate, whole_word=whole_word, max_predictions=max_predictions, seed=seed
     )
+    if max_predictions is not None and max_predictions > length:
+        raise ValueError(f"max_predictions={max_predictions} is more than length={length}.")
     rows = _padded_rows(texts, tokenizer, length)
 
     import tensorflow as tf
@@ -217,8 +234,7 @@ def masked_lm_dataset(
 
 def _padded_rows(texts, tokenizer, length):
     """``(rows, length)``: [CLS] piece [SEP] padding."""
-    if isinstance(texts, (str, bytes)):
-        raise ValueError("texts must be an iterable of documents; received one string: [text].")
+    texts = checked_list(texts)
     ids = {role: tokenizer.special_id(role) for role in ("cls", "sep", "pad")}
     missing = [role for role, i in ids.items() if i is None]
     if missing:
@@ -229,7 +245,7 @@ def _padded_rows(texts, tokenizer, length):
     room = length - 2
     pieces = [
         [ids["cls"], *encoded[start : start + room], ids["sep"]]
-        for encoded in tokenizer.encode_batch(list(texts))
+        for encoded in tokenizer.encode_batch(texts)
         for start in range(0, len(encoded), room)
     ]
     if not pieces:

@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from keraslm._text import checked_text, is_iterable
+from keraslm._text import (
+    checked_count,
+    checked_flag,
+    checked_iterable,
+    checked_text,
+    checked_tokenizer,
+)
 from keraslm._types import Dataset
 from keraslm.data.batches import batch_indices
 
@@ -68,7 +74,7 @@ def encode_documents(
         a `TokenStream`.
 
     Raises:
-        ValueError: no text.
+        ValueError: no text, or an argument that cannot be.
 
     Example:
         >>> from keraslm.tokenizers import Tokenizer
@@ -77,9 +83,9 @@ def encode_documents(
         >>> stream.num_tokens, stream.starts.tolist(), stream.num_bytes
         (13, [0, 6], 11)
     """
-    if isinstance(texts, (str, bytes)):
-        raise ValueError("texts must be an iterable of documents; received one string: [text].")
-    dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
+    texts, batch = checked_iterable(texts), checked_count(batch, "batch")
+    checked_flag(allow_control_tokens, "allow_control_tokens")
+    dtype = np.uint16 if checked_tokenizer(tokenizer).vocab_size <= 1 << 16 else np.uint32
     before, after = tokenizer.document_template
     # Some tokenizers put a blank before whatever they are given: these get documents whole.
     cuts = tokenizer.encode("a\nb") == tokenizer.encode("a\n") + tokenizer.encode("b")
@@ -102,11 +108,9 @@ def encode_documents(
 
 
 def _groups(texts, batch):
-    if not is_iterable(texts):
-        raise ValueError(f"texts must be a list of str; received {type(texts).__name__}.")
     group, characters = [], 0
-    for text in texts:
-        group.append(checked_text(text, "a document"))
+    for i, text in enumerate(texts):
+        group.append(checked_text(text, f"texts[{i}]"))
         characters += len(text)
         if len(group) >= batch or characters >= GROUP_CHARACTERS:
             yield group
@@ -154,15 +158,16 @@ def pack(
         `PackedTokens`.
 
     Raises:
-        ValueError: ``length`` below 1, fewer than ``length + 1`` tokens, or no tokenizer for texts.
+        ValueError: an argument that cannot be, fewer than ``length + 1`` tokens, or no tokenizer
+            for texts.
 
     Example:
         >>> stream = TokenStream(np.arange(10, dtype=np.uint16), np.array([0, 6]), num_bytes=10)
         >>> pack(stream, length=4).rows.tolist()
         [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8]]
     """
-    if length < 1:
-        raise ValueError(f"length must be at least 1; received {length}.")
+    length = checked_count(length, "length")
+    isolate_documents = checked_flag(isolate_documents, "isolate_documents")
     if not isinstance(source, TokenStream):
         if tokenizer is None:
             raise ValueError("pack needs a tokenizer for texts: pack(texts, tokenizer, length=…).")

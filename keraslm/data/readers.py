@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from keraslm._text import checked_str, each_str
 from keraslm._types import StrPath
 from keraslm.data.cleaning import clean_wikitext
 
@@ -62,12 +63,7 @@ def read_texts(
         >>> list(read_texts(["one document", "another"]))
         ['one document', 'another']
     """
-    if separator == "":
-        raise ValueError("separator must not be empty; use None for one document a file.")
-    try:
-        codecs.lookup(encoding)
-    except LookupError as error:
-        raise ValueError(f"encoding {encoding!r} is unknown; use one such as 'utf-8'.") from error
+    _check_settings(field, encoding, separator)
     if isinstance(source, (str, os.PathLike)):
         files = _files(os.fspath(source))
         documents = (text for file in files for text in _read(file, field, encoding, separator))
@@ -76,7 +72,7 @@ def read_texts(
         raise ValueError(
             f"source must be a path or an iterable of str; received {type(source).__name__}."
         )
-    return _not_blank(_strings(source), "the list of texts")
+    return _not_blank(each_str(source), "the list of texts")
 
 
 def read_blocks(
@@ -100,6 +96,7 @@ def read_blocks(
         >>> list(read_blocks(["one document", "another"]))
         ['one document\\nanother']
     """
+    _check_settings(field, encoding, None)
     if not isinstance(source, (str, os.PathLike)):
         yield from gathered(read_texts(source))
         return
@@ -330,11 +327,14 @@ def _short(source):
     return repr(source if len(source) <= 100 else source[:97] + "...")
 
 
-def _strings(texts):
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise ValueError(f"texts must be str; received {type(text).__name__} at index {i}.")
-        yield text
+def _check_settings(field, encoding, separator):
+    checked_str(field, "field")
+    if separator is not None and not checked_str(separator, "separator"):
+        raise ValueError("separator must not be empty; use None for one document a file.")
+    try:
+        codecs.lookup(checked_str(encoding, "encoding"))
+    except LookupError as error:
+        raise ValueError(f"encoding {encoding!r} is unknown; use one such as 'utf-8'.") from error
 
 
 def _not_blank(texts, source):

@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Iterable
 
+from keraslm._text import checked_seed, checked_share, each_str
+
 
 def split_texts(
     texts: Iterable[str], validation: float = 0.1, seed: int = 0
@@ -23,18 +25,16 @@ def split_texts(
         ``(train, validation)``: lists, neither empty, in the order of ``texts``.
 
     Raises:
-        ValueError: fewer than two different documents, or ``validation`` outside (0, 1).
+        ValueError: fewer than two different documents, ``validation`` outside (0, 1), or another
+            argument that cannot be.
 
     Example:
         >>> train, held_out = split_texts([f"document {i}" for i in range(10)], validation=0.2)
         >>> len(train), len(held_out)
         (8, 2)
     """
-    if not 0 < validation < 1:
-        raise ValueError(f"validation must be between 0 and 1; received {validation}.")
-    if isinstance(texts, (str, bytes)):
-        raise ValueError("texts must be an iterable of documents; received one string: [text].")
-    texts = [text for text in texts if text.strip()]
+    validation, seed = checked_share(validation, "validation"), checked_seed(seed)
+    texts = [text for text in each_str(texts) if text.strip()]
     lengths: dict[str, int] = {}  # characters by document, copies added up
     for text in texts:
         lengths[text] = lengths.get(text, 0) + len(text)

@@ -58,6 +58,7 @@ KINDS = {
     for kind in (str, bool, float)
     if kind in (field.type, *typing.get_args(field.type))
 }
+CHECKS = {f.name: f.metadata["check"] for f in dataclasses.fields(TransformerConfig)}
 OPTIONAL = {"num_kv_heads", "head_dim", "ffn_dim", "window", "attention_softcap", "logits_softcap"}
 
 # Keys of any family that change what is computed, and the one value that we compute.
@@ -116,8 +117,6 @@ def our_fields(family, config, where):
             fields[ours] = CONVERTED[theirs][0](value)
         elif value is not None or ours not in OPTIONAL:
             check(_is_a(value, KINDS.get(ours, int)), theirs, value, where)
-        if ours == "dropout":
-            check(0 <= value < 1, theirs, value, where)
     if fields["activation"] not in ACTIVATIONS:
         raise ValueError(
             f"{where} has the activation {fields['activation']!r}; known are "
@@ -125,8 +124,12 @@ def our_fields(family, config, where):
         )
     fields["activation"] = ACTIVATIONS[fields["activation"]]
     fields["max_length"] -= _skip(family)
-    if (window := fields.get("window")) is not None:
-        check(window > 0, family.fields["window"], window, where)
+    for ours, theirs in family.fields.items():
+        if fields[ours] is not None:
+            try:
+                CHECKS[ours](ours, fields[ours])
+            except ValueError:  # which names our argument
+                check(False, theirs, merged[theirs], where)
     if "window_layers" in family.free:
         _add_window(fields, merged, where)
     elif not fields.get("window"):
@@ -221,7 +224,7 @@ def _add_rotary(family, fields, config, where):
     for number in (base, 1.0 if local is None else local):
         check(_is_a(number, float) and number > 0, "rope_theta", number, where)
     fields["rotary_base"] = float(base)
-    if local is not None:
+    if local is not None and fields.get("window"):  # else no block has it
         fields["window_rotary_base"] = float(local)
     key = "rotary_pct" if "rotary_pct" in config else "partial_rotary_factor"
     fraction = parameters.pop("partial_rotary_factor", config.get(key))

@@ -98,7 +98,7 @@ def load_huggingface(
     if builder == "GPTEncoder" and head == "classifier":
         pad = {**family.defaults, **config}.get("pad_token_id")
         check(pad is None or type(pad) is int, "pad_token_id", pad, where)
-        fields["pad_id"] = pad
+        fields["pad_id"] = pad if pad is not None and pad >= 0 else None  # -1: there is none
     if head == "masked_lm" and not config.get("tie_word_embeddings", True):
         raise ValueError(
             f"{where} has tie_word_embeddings=False; a masked-LM head has the "

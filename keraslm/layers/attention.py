@@ -108,6 +108,16 @@ class AttentionShape(Shape):
             raise ValueError("window needs causal=True: it counts back from a token.")
 
 
+def _is_turned(values):
+    return values["rotary_base"] is not None
+
+
+ROTARY_DEPENDS = {
+    name: (_is_turned, "rotary_base, without which there are no rotary positions")
+    for name in ("rotary_scaling", "rotary_fraction")
+}
+
+
 @documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttentionOptions(Initializers, AttentionShape):
@@ -117,6 +127,8 @@ class AttentionOptions(Initializers, AttentionShape):
         >>> options = AttentionOptions(d_model=64, num_heads=4, causal=True)
         >>> attention = keraslm.layers.MultiHeadAttention(options=options)
     """
+
+    depends = ROTARY_DEPENDS
 
 
 @register

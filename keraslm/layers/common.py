@@ -1,10 +1,9 @@
 """What several layers need: registration, fresh initializers, argument checks."""
 
-import operator
-
 import keras
-import numpy as np
 from keras import ops
+
+from keraslm._text import checked_count, checked_flag, checked_number
 
 register = keras.saving.register_keras_serializable("keraslm")
 
@@ -53,56 +52,64 @@ def dense(units, layer, name, initializer, axis_bias=True):
 
 def positive(name, value):
     """``value`` as an int, NumPy's included; a ValueError if it is not a positive whole number."""
-    return _whole(name, value, 1, "a positive whole number")
+    return checked_count(value, name)
 
 
 def count(name, value):
     """Like `positive`, with 0."""
-    return _whole(name, value, 0, "a whole number, 0 or more")
-
-
-def _whole(name, value, least, words):
-    try:
-        number = least - 1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least:
-        raise ValueError(f"{name} must be {words}; received {value!r}.")
-    return number
+    return checked_count(value, name, 0)
 
 
 def rate(name, value):
     """A share: a number in [0, 1)."""
-    return _number(name, value, lambda x: 0 <= x < 1, "in [0, 1)")
+    return checked_number(value, name, lambda x: 0 <= x < 1, "in [0, 1)")
 
 
 def portion(name, value):
     """A number in (0, 1]."""
-    return _number(name, value, lambda x: 0 < x <= 1, "in (0, 1]")
+    return checked_number(value, name, lambda x: 0 < x <= 1, "in (0, 1]")
 
 
 def above_zero(name, value):
     """A finite number above 0."""
-    return _number(name, value, lambda x: x > 0, "a positive number")
+    return checked_number(value, name, lambda x: x > 0, "a positive number")
 
 
 def not_negative(name, value):
     """A finite number, 0 or more."""
-    return _number(name, value, lambda x: x >= 0, "a number, 0 or more")
-
-
-def _number(name, value, is_right, words):
-    is_number = isinstance(value, (int, float, np.integer, np.floating))
-    if isinstance(value, bool) or not is_number or not (np.isfinite(value) and is_right(value)):
-        raise ValueError(f"{name} must be {words}; received {value!r}.")
-    return value if isinstance(value, (int, float)) else value.item()
+    return checked_number(value, name, lambda x: x >= 0, "a number, 0 or more")
 
 
 def flag(name, value):
     """``True`` or ``False``."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name} must be True or False; received {value!r}.")
-    return bool(value)
+    return checked_flag(value, name)
+
+
+def initializer(name, value):
+    """A Keras initializer; no array, which no config can hold."""
+    get = None if hasattr(value, "__array__") else keras.initializers.get
+    return _from_keras(get, name, value, "initializer", "glorot_uniform")
+
+
+def regularizer(name, value):
+    """A Keras regularizer."""
+    return _from_keras(keras.regularizers.get, name, value, "regularizer", "l2")
+
+
+def activation(name, value):
+    """A Keras activation, as it was given; ``None``: none."""
+    _from_keras(keras.activations.get, name, value, "activation", "tanh")
+    return value
+
+
+def _from_keras(get, name, value, kind, example):
+    try:
+        return get(value)
+    except (AttributeError, KeyError, TypeError, ValueError):  # which name no argument
+        raise ValueError(
+            f"{name} must be a Keras {kind} or its name, such as {example!r}; received "
+            f"{value!r:.80}."
+        ) from None
 
 
 def one_of(*choices):

@@ -9,12 +9,12 @@ import dataclasses
 import inspect
 import re
 import textwrap
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 import keras
 
-from keraslm.layers.common import flag, positive, rate
+from keraslm.layers.common import flag, initializer, positive, rate, regularizer
 
 REQUIRED = dataclasses.MISSING
 
@@ -47,13 +47,46 @@ def option(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of all: values are checked when it is made, and it gives them back as plain data."""
+    """Base of all: values are checked when it is made, and it gives them back as plain data.
+
+    Attributes:
+        depends: options that count only beside others: whether they do, and what they need.
+    """
+
+    depends: ClassVar[Mapping[str, tuple[Callable[[Mapping[str, Any]], bool], str]]] = {}
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is not None or field.default is not None:
                 self._set(field.name, field.metadata["check"](field.name, value))
+
+        for name in self._useless(self.to_dict()):
+            raise ValueError(f"{name}={getattr(self, name)!r} needs {self.depends[name][1]}.")
+
+    @classmethod
+    def _useless(cls, given: Mapping[str, Any]) -> list[str]:
+        """Options that are given and do not count."""
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        values = {**defaults, **given}
+        return [
+            name
+            for name, (counts, _) in cls.depends.items()
+            if values[name] != defaults[name] and not counts(values)
+        ]
+
+    @classmethod
+    def without_useless(
+        cls, config: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """A stored config without options that do not count: older versions took and kept them.
+
+        Args:
+            config: options, among other things.
+            defaults: of what the config does not say, where they are not those of the options.
+        """
+        useless = cls._useless({**(defaults or {}), **config})
+        return {name: value for name, value in config.items() if name not in useless}
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -91,19 +124,9 @@ class Options:
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 
-def initializer(name: str, value: Any) -> Any:
-    """A Keras initializer."""
-    return keras.initializers.get(value)
-
-
-def regularizer(name: str, value: Any) -> Any:
-    """A Keras regularizer."""
-    return keras.regularizers.get(value)
-
-
 def regularizer_data(name: str, value: Any) -> Any:
     """A Keras regularizer as plain data."""
-    return keras.regularizers.serialize(keras.regularizers.get(value))
+    return keras.regularizers.serialize(regularizer(name, value))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -196,6 +219,12 @@ class TakesOptions:
                 f"options=options.replace({next(iter(given))}=…)."
             )
         return options
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """A layer of what `get_config` gave."""
+        config = cls.options_class.without_useless(config)
+        return super().from_config(config)  # type: ignore[misc]  # a layer's
 
     def get_config(self) -> dict[str, Any]:
         """The arguments as plain data."""

@@ -6,7 +6,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keraslm.layers.common import above_zero, fresh, one_of, portion, positive, register
+from keraslm.layers.common import (
+    above_zero,
+    fresh,
+    initializer,
+    one_of,
+    portion,
+    positive,
+    register,
+)
 
 
 def sinusoidal_table(max_length, d_model):
@@ -60,9 +68,9 @@ class PositionalEncoding(keras.layers.Layer):
         self.max_length = positive("max_length", max_length)
         self.d_model = positive("d_model", d_model)
         self.kind = one_of("sinusoidal", "learned")("kind", kind)
-        self.embeddings_initializer = keras.initializers.get(
-            embeddings_initializer or keras.initializers.RandomNormal(stddev=0.02)
-        )
+        if embeddings_initializer is None:
+            embeddings_initializer = keras.initializers.RandomNormal(stddev=0.02)
+        self.embeddings_initializer = initializer("embeddings_initializer", embeddings_initializer)
         self.supports_masking = True
 
     def build(self, input_shape):
@@ -235,8 +243,13 @@ def rotary_rates(base, width, scaling=None):
         raise ValueError(f"The rope scaling {kind!r} needs {error}; received {scaling}.") from error
     except (ArithmeticError, TypeError, ValueError) as error:
         raise ValueError(odd) from error
-    if not np.isfinite([*rates, factor]).all() or min(rates, default=1) <= 0:
+    if not np.isfinite([*rates, factor]).all() or min(*rates, factor) <= 0:
         raise ValueError(odd)
+    if kind == "llama3" and not scaling["low_freq_factor"] < scaling["high_freq_factor"]:
+        raise ValueError(
+            f"The rope scaling 'llama3' needs low_freq_factor below high_freq_factor; received "
+            f"{scaling}."
+        )
     return rates.astype("float32"), factor
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keraslm.layers.common import positive, register
+from keraslm.layers.common import flag, initializer, positive, register
 
 
 @register
@@ -46,10 +46,10 @@ class TokenEmbedding(keras.layers.Layer):
         super().__init__(**kwargs)
         self.vocab_size = positive("vocab_size", vocab_size)
         self.d_model = positive("d_model", d_model)
-        self.scale = scale
-        self.embeddings_initializer = keras.initializers.get(
-            embeddings_initializer or keras.initializers.RandomNormal(stddev=0.02)
-        )
+        self.scale = flag("scale", scale)
+        if embeddings_initializer is None:
+            embeddings_initializer = keras.initializers.RandomNormal(stddev=0.02)
+        self.embeddings_initializer = initializer("embeddings_initializer", embeddings_initializer)
 
     def build(self, input_shape=None):
         self.embeddings = self.add_weight(

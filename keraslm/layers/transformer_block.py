@@ -5,7 +5,12 @@ from typing import Any
 
 import keras
 
-from keraslm.layers.attention import AttentionOptions, AttentionShape, MultiHeadAttention
+from keraslm.layers.attention import (
+    ROTARY_DEPENDS,
+    AttentionOptions,
+    AttentionShape,
+    MultiHeadAttention,
+)
 from keraslm.layers.common import flag, not_negative, one_of, rate, register
 from keraslm.layers.feed_forward import FeedForward, FeedForwardOptions, FeedForwardShape
 from keraslm.layers.options import Initializers, TakesOptions, documented, option
@@ -65,6 +70,8 @@ class BlockOptions(Initializers, BlockShape):
         >>> options.replace(dropout=0.1).norm
         'rms'
     """
+
+    depends = ROTARY_DEPENDS
 
     cross_attention: bool = option(
         False, flag, "Whether the block also attends to ``encoder_output``."
@@ -139,8 +146,9 @@ class TransformerBlock(TakesOptions, keras.layers.Layer):
         self.attention_norm = self._norm("attention_norm")
         if self.cross_attention:  # the memory has no order that the block knows
             self.cross = self._attention(
-                "cross", causal=False, rotary_base=None, rotary_scaling=None, window=None
-            )
+                "cross", causal=False, window=None, rotary_base=None, rotary_scaling=None,
+                rotary_fraction=1.0,
+            )  # fmt: skip
             self.cross_norm = self._norm("cross_norm")
         self.feed_forward = FeedForward(
             options=self.options.part(FeedForwardOptions),

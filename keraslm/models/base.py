@@ -101,7 +101,7 @@ class TransformerModel(keras.Model):
 
     def as_inputs(self, inputs: Any) -> dict[str, Any]:
         """The dict of inputs, with None for the missing ones."""
-        if isinstance(inputs, (list, tuple)) and not isinstance(inputs[0], (int, float)):
+        if isinstance(inputs, (list, tuple)) and not isinstance((*inputs, None)[0], (int, float)):
             raise ValueError(
                 f"Inputs must be an array of token ids or a dict with the keys "
                 f"{self.input_names}; received a {type(inputs).__name__}."
@@ -179,6 +179,8 @@ class TransformerModel(keras.Model):
         return super().evaluate(x, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
+        if x is None:
+            raise ValueError("x is missing: predict needs token ids, an array (batch, seq).")
         self.check_ids(x)
         return super().predict(x, *args, **kwargs)
 
@@ -313,7 +315,7 @@ class TransformerModel(keras.Model):
         ):
             if isinstance(config.get(name), dict):
                 config[name] = get(config[name])
-        return cls(**config)
+        return cls(**TransformerConfig.without_useless(config, FAMILIES.get(cls.family)))
 
 
 def optional_input(name, dtype):

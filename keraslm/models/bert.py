@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keraslm.layers.common import register
+from keraslm.layers.common import activation, register
 from keraslm.models.base import TransformerModel, optional_input, symbolic_inputs
 from keraslm.models.heads import ENCODER_HEADS, Parts, head_named
 from keraslm.models.trunk import Trunk
@@ -69,7 +69,8 @@ class BERT(TransformerModel):
         dtype: Any = None,
         **options: Any,
     ) -> None:
-        put_on = head_named(head, ENCODER_HEADS, num_classes)
+        put_on, num_classes = head_named(head, ENCODER_HEADS, num_classes)
+        pooler_activation = activation("pooler_activation", pooler_activation)
         config = self.make_config(
             vocab_size=vocab_size, num_layers=num_layers, d_model=d_model, num_heads=num_heads,
             ffn_dim=ffn_dim, max_length=max_length, dropout=dropout, **options,

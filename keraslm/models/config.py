@@ -21,6 +21,14 @@ def block_numbers(name: str, value: Any) -> tuple[int, ...]:
     return tuple(count(name, number) for number in value)
 
 
+def _is_turned(values):
+    return values["positions"] == "rotary"
+
+
+def _has_window(values):
+    return values["window"] is not None
+
+
 # Arguments by place were possible in version 0.1: what it had, in its order.
 BY_PLACE = (
     "vocab_size", "num_layers", "d_model", "num_heads", "ffn_dim", "max_length", "dropout",
@@ -40,13 +48,22 @@ class TransformerConfig(BlockShape):
     Its fields are those of a block and those of what stands around the blocks.
 
     Raises:
-        ValueError: a value that cannot be.
+        ValueError: a value that cannot be, or one that does not count beside the others.
 
     Example:
         >>> config = TransformerConfig(vocab_size=1000, num_layers=2, d_model=64, num_heads=4)
         >>> config.ffn_dim, config.head_dim
         (256, 16)
     """
+
+    depends = {
+        "rotary_scaling": (_is_turned, 'positions="rotary"'),
+        "rotary_fraction": (_is_turned, 'positions="rotary"'),
+        "window_layers": (lambda values: _has_window(values) and values["window_layers"],
+                          "window, the tokens that they see, and a block at least"),
+        "window_rotary_base": (lambda values: _has_window(values) and _is_turned(values),
+                               'positions="rotary" and window, whose blocks have it'),
+    }  # fmt: skip
 
     vocab_size: int = option(REQUIRED, positive, "Number of tokens.")
     num_layers: int = option(REQUIRED, positive, "Number of blocks.")
@@ -98,11 +115,6 @@ class TransformerConfig(BlockShape):
                 f"window_layers must be numbers of blocks, from 0 to {self.num_layers - 1}; "
                 f"received {self.window_layers}."
             )
-
-        if self.window_layers and self.window is None:
-            raise ValueError(
-                f"window_layers={self.window_layers} needs window, the tokens that they see."
-            )
         if self.positions == "rotary":
             turned = int((self.head_dim or 0) * self.rotary_fraction)
             if turned % 2:
@@ -110,10 +122,6 @@ class TransformerConfig(BlockShape):
                     f"head_dim must be even for rotary positions; received {self.head_dim}, of "
                     f"which {turned} features are turned."
                 )
-        elif self.rotary_scaling is not None:
-            raise ValueError(
-                f'rotary_scaling needs positions="rotary"; received positions={self.positions!r}.'
-            )
 
     def attention(self, block: int) -> dict[str, Any]:
         """What attention is like in a block, by its number, where blocks differ."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keraslm.layers.common import register
+from keraslm.layers.common import count, register
 from keraslm.models.base import TransformerModel, symbolic_inputs
 from keraslm.models.heads import DECODER_HEADS, Parts, head_named
 from keraslm.models.trunk import Trunk
@@ -59,11 +59,16 @@ class GPTEncoder(TransformerModel):
         dtype: Any = None,
         **options: Any,
     ) -> None:
-        put_on = head_named(head, DECODER_HEADS, num_classes)
+        put_on, num_classes = head_named(head, DECODER_HEADS, num_classes)
         config = self.make_config(
             vocab_size=vocab_size, num_layers=num_layers, d_model=d_model, num_heads=num_heads,
             ffn_dim=ffn_dim, max_length=max_length, dropout=dropout, **options,
         )  # fmt: skip
+        pad_id = None if pad_id is None else count("pad_id", pad_id)
+        if pad_id is not None and pad_id >= config.vocab_size:
+            raise ValueError(
+                f"pad_id must be from 0 to {config.vocab_size - 1}, or None; received {pad_id}."
+            )
         dtype = keras.dtype_policies.get(dtype)
 
         # === Layers ===

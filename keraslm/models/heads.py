@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keraslm.layers.common import dense, register
+from keraslm.layers.common import count, dense, not_negative, one_of, positive, register
 from keraslm.layers.feed_forward import ACTIVATIONS
 from keraslm.layers.transformer_block import make_norm
 from keraslm.models.base import optional_input
@@ -190,16 +190,17 @@ DECODER_HEADS: dict[str | None, Head] = {
 
 
 def head_named(name, heads, num_classes):
-    """A row of a table of heads.
+    """A row of a table of heads, and ``num_classes`` as an int.
 
     Raises:
-        ValueError: there is no such head, or it needs ``num_classes``.
+        ValueError: there is no such head, it needs ``num_classes``, or that is no number.
     """
-    if name not in heads:
-        raise ValueError(f"head must be one of {tuple(heads)}; received {name!r}.")
-    if heads[name].needs_classes and not num_classes:
+    head = heads[one_of(*heads)("head", name)]
+    if num_classes is not None:
+        return head, positive("num_classes", num_classes)
+    if head.needs_classes:
         raise ValueError(f"num_classes is missing: head={name!r} needs it.")
-    return heads[name]
+    return head, None
 
 
 # === Layers ===
@@ -223,7 +224,7 @@ class LastToken(keras.layers.Layer):
 
     def __init__(self, pad_id=None, **kwargs):
         super().__init__(**kwargs)
-        self.pad_id = pad_id
+        self.pad_id = None if pad_id is None else count("pad_id", pad_id)
         self.built = True
 
     def call(self, hidden, token_ids, padding_mask=None):
@@ -256,10 +257,10 @@ class MaskedLMHead(keras.layers.Layer):
 
     def __init__(self, d_model, activation, norm_epsilon, initializer_range=0.02, **kwargs):
         super().__init__(**kwargs)
-        self.d_model = d_model
-        self.activation = activation
-        self.norm_epsilon = norm_epsilon
-        self.initializer_range = initializer_range
+        self.d_model = positive("d_model", d_model)
+        self.activation = one_of(*ACTIVATIONS)("activation", activation)
+        self.norm_epsilon = not_negative("norm_epsilon", norm_epsilon)
+        self.initializer_range = not_negative("initializer_range", initializer_range)
         self.kernel_regularizer = None
         initializer = keras.initializers.RandomNormal(stddev=initializer_range)
         self.transform = dense(d_model, self, "transform", initializer)

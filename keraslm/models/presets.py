@@ -39,6 +39,6 @@ def sized(size):
     Raises:
         ValueError: an unknown size.
     """
-    if size not in SIZES:
+    if not isinstance(size, str) or size not in SIZES:
         raise ValueError(f"size must be one of {list(SIZES)}; received {size!r}.")
     return dict(SIZES[size])

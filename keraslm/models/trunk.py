@@ -28,17 +28,15 @@ class Trunk:
         residual = keras.initializers.RandomNormal(
             stddev=config.initializer_range * (2 * config.num_layers) ** -0.5
         )
+        if embeddings_initializer is None:
+            # Scaled embeddings start with unit rows, so that tied logits start small.
+            scaled = keras.initializers.RandomNormal(stddev=config.d_model**-0.5)
+            embeddings_initializer = scaled if config.embedding_scale else normal
         self.embed = TokenEmbedding(
             config.vocab_size,
             config.d_model,
             scale=config.embedding_scale,
-            # Scaled embeddings start with unit rows, so that tied logits start small.
-            embeddings_initializer=embeddings_initializer
-            or (
-                keras.initializers.RandomNormal(stddev=config.d_model**-0.5)
-                if config.embedding_scale
-                else normal
-            ),
+            embeddings_initializer=embeddings_initializer,
             dtype=dtype,
             name="token_embedding",
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 from keraslm import _files
 from keraslm._files import Writer, warn_of
 from keraslm._files.facts import digest, read_object
-from keraslm._targets import TARGETS
+from keraslm._targets import MEDIAPIPE_FILES, TARGETS
 from keraslm._version import __version__
 from keraslm.generation.config import GenerationConfig
 from keraslm.models.loading import build_with_values, weights_of
@@ -26,7 +26,7 @@ from keraslm.tokenizers.tokenizer import Tokenizer
 
 FORMAT_VERSION = 1
 # Exports of earlier weights, which new weights make wrong.
-EXPORTS = tuple(TARGETS.values())
+EXPORTS = (*TARGETS.values(), *MEDIAPIPE_FILES.values())
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "generation_config.json")
 SAMPLE, CARD_FILE, ROLES = "sample.json", "README.md", "tokenizer_config.json"
 

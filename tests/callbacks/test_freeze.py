@@ -60,5 +60,22 @@ def test_misuse_is_told():
     unbuilt.compile("sgd", "mse")
     with pytest.raises(ValueError, match="has no weights yet"):
         unbuilt.fit(x, np.zeros((2, 4, 2)), verbose=0, callbacks=[Freeze("words")])
-    with pytest.raises(ValueError, match="epochs must be"):
-        Freeze("word", 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("word", 0), "epochs must be a positive whole number; received 0"),
+        (("word", 1.5), "epochs must be a positive whole number; received 1.5"),
+        (("word", "a"), "epochs must be a positive whole number; received 'a'"),
+        (("word", None), "epochs must be a positive whole number; received None"),
+        ((None,), "layers must be a str or a list of str; received NoneType"),
+        (({"word": 1},), "layers must be a str or a list of str; received dict"),
+        ((["word", 1],), r"layers\[1\] must be str; received int"),
+        (([],), "layers is empty. Give the names"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_frozen(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        Freeze(*arguments)

@@ -47,6 +47,33 @@ def test_names_that_would_break_the_lines_are_escaped(tmp_path):
         write_projector(tmp_path, np.zeros((3, 2)), names)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"log_dir": None}, "log_dir must be the name of a file or folder.*received None"),
+        ({"vectors": None}, r"vectors must be numbers \(number, width\); received NoneType"),
+        ({"vectors": np.zeros(3)}, r"vectors must be numbers .* received float64 \(3,\)"),
+        ({"vectors": [["a"]]}, r"vectors must be numbers .* received <U1 \(1, 1\)"),
+        ({"vectors": [[1], [1, 2]]}, "vectors must be numbers .* received list"),
+        ({"names": "abc"}, "names must be a list of str; received str"),
+        ({"names": {"a": 1}}, "names must be a list of str; received dict"),
+        ({"names": [1]}, r"names\[0\] must be str; received int"),
+        ({"title": None}, "title must be str; received NoneType"),
+        ({"title": "a/b"}, "title must be the beginning of a file's name; received 'a/b'"),
+    ],
+    ids=str,
+)
+def test_what_the_projector_cannot_show(arguments, says, tmp_path):
+    with pytest.raises(ValueError, match=says):
+        write_projector(**{"log_dir": tmp_path, "vectors": np.zeros((3, 2)), **arguments})
+    assert not list(tmp_path.iterdir())
+
+
+def test_vectors_of_half_the_bits(tmp_path):
+    write_projector(tmp_path, keras.ops.ones((2, 3), "bfloat16"))
+    assert lines(tmp_path, "") == ["1.00000\t1.00000\t1.00000"] * 2
+
+
 def test_latin_tokens_keep_the_mark_of_their_space():
     tokenizer = Tokenizer.train(["the cat the cat the cat"], vocab_size=263)
     assert "Ġthe" in token_labels(tokenizer) or "Ġcat" in token_labels(tokenizer)

@@ -111,3 +111,11 @@ def test_real_articles_keep_their_sentences(articles):
 
 def test_cleaning_twice_changes_nothing(articles):
     assert all(clean_text(text) == text for text in articles[:20])
+
+
+@pytest.mark.parametrize("value", [None, 5, b"x", ["x"], {"x": 1}], ids=str)
+def test_what_is_no_text(value):
+    with pytest.raises(ValueError, match=f"text must be str; received {type(value).__name__}"):
+        clean_text(value)
+    with pytest.raises(ValueError, match=f"markup must be str; received {type(value).__name__}"):
+        clean_wikitext(value)

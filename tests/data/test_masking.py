@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keraslm.data import MaskedLM, masked_lm_dataset
 from keraslm.tokenizers import Tokenizer
@@ -235,12 +236,40 @@ def test_static_shapes(lee, wordpiece):
     [
         ({"rate": 0}, "rate must be between 0 and 1; received 0"),
         ({"rate": 1.0}, "rate must be between 0 and 1; received 1.0"),
-        ({"max_predictions": 0}, "max_predictions must be at least 1; received 0"),
+        ({"rate": "a"}, "rate must be between 0 and 1; received 'a'"),
+        ({"rate": float("nan")}, "rate must be between 0 and 1; received nan"),
+        ({"max_predictions": 0}, "max_predictions must be a positive whole number; received 0"),
+        ({"max_predictions": 1.5}, "max_predictions must be a positive whole number; rec.* 1.5"),
+        ({"seed": None}, "seed must be a whole number of 64 bits; received None"),
+        ({"whole_word": "no"}, "whole_word must be True or False; received 'no'"),
     ],
 )
 def test_options_outside_their_bounds(wordpiece, options, message):
     with pytest.raises(ValueError, match=message):
         MaskedLM(wordpiece, **options)
+
+
+def test_what_is_no_tokenizer():
+    with pytest.raises(ValueError, match=r"must be a keraslm.tokenizers.Tokenizer; received str"):
+        MaskedLM("tokenizer.json")
+
+
+@pytest.mark.parametrize(
+    ("token_ids", "says"),
+    [
+        (None, "token_ids must be a list of lists of token ids; received NoneType"),
+        ([1, 2], "token ids must be a list of whole numbers; received 1"),
+        ([[1, 2], [1]], "token_ids must be rows of one length"),
+        (np.full((2, 8), 1.5), "token ids must be whole numbers; received .*1.5"),
+        ([[10**6] * 8], "token ids must be from 0 to"),
+        (tf.ones((2, 8)), r"token_ids must be whole numbers \(batch, length\); received float32"),
+        (tf.ones((2, 8, 1), "int32"), r"\(batch, length\); received int32 \(2, 8, 1\)"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_are_no_rows_of_token_ids(wordpiece, token_ids, says):
+    with pytest.raises(ValueError, match=says):
+        MaskedLM(wordpiece)(token_ids)
 
 
 def test_tokenizer_without_mask(bpe):
@@ -272,10 +301,13 @@ def test_more_slots_than_tokens(rows, wordpiece):
 @pytest.mark.parametrize(
     ("texts", "length", "message"),
     [
-        (["a"], 2, "length must be at least 3"),
+        (["a"], 2, "length must be a whole number, 3 or more; received 2"),
+        (["a"], None, "length must be a whole number, 3 or more; received None"),
         ([], 8, "no text to mask"),
         ([""], 8, "no text to mask"),
-        ("a", 8, "one string"),
+        ("a", 8, "texts must be a list of str; received str"),
+        ({"a": 1}, 8, "texts must be a list of str; received dict"),
+        ([1], 8, r"texts\[0\] must be str; received int"),
     ],
 )
 def test_dataset_arguments(wordpiece, texts, length, message):

@@ -91,7 +91,14 @@ def test_no_text(bpe, texts):
         encode_documents(texts, bpe)
 
 
-@pytest.mark.parametrize(("texts", "message"), [("text", "one string"), ([b"a"], "received bytes")])
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ("text", "texts must be a list of str; received str"),
+        ({"text": 1}, "texts must be a list of str; received dict"),
+        ([b"a"], r"texts\[0\] must be str; received bytes"),
+    ],
+)
 def test_texts_of_a_wrong_type(bpe, texts, message):
     with pytest.raises(ValueError, match=message):
         encode_documents(texts, bpe)
@@ -153,10 +160,33 @@ def test_first_tokens_of_documents_are_no_targets_when_isolated():
     assert inputs["segment_ids"].tolist() == [[0, 0, 0, 1, 1], [0, 1, 1, 1, 2]]
 
 
-@pytest.mark.parametrize("length", [0, -1])
-def test_length_below_one(length):
-    with pytest.raises(ValueError, match=f"length must be at least 1; received {length}"):
+@pytest.mark.parametrize("length", [0, -1, 2.5, float("nan"), "2", None, True])
+def test_length_that_cannot_be(length):
+    with pytest.raises(ValueError, match=f"length must be a positive .*; received {length!r}"):
         pack(counted(9), length=length)
+
+
+def test_length_of_numpy():
+    assert type(pack(counted(9), length=np.int64(2)).length) is int
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: pack(counted(9), length=2, isolate_documents="no"),
+         "isolate_documents must be True or False; received 'no'"),
+        (lambda: pack(["a b c"], "bpe", length=2), "must be a keraslm.tokenizers.T.*received str"),
+        (lambda: encode_documents(["a"], None), "tokenizer must be .*; received NoneType"),
+        (lambda: encode_documents(["a"], None, batch=0), "batch must be a positive whole number"),
+        *((lambda name=name, value=value: pack(counted(9), length=2).dataset(2, **{name: value}),
+           f"{name} must be .*; received {value!r}")
+          for name, value in [("seed", "a"), ("seed", None), ("seed", 1.5), ("epoch", -1),
+                              ("epoch", "a"), ("shuffle", "no"), ("repeat", 1)]),
+    ],
+)  # fmt: skip
+def test_arguments_that_cannot_be(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
 
 
 def test_too_few_tokens():
@@ -247,9 +277,7 @@ def test_batch_larger_than_the_data():
 
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_batch_size_below_one(shuffle):
-    with pytest.raises(
-        ValueError, match="batch_size must be a whole number, at least 1; received 0"
-    ):
+    with pytest.raises(ValueError, match="batch_size must be a positive whole number; received 0"):
         pack(counted(11), length=5).dataset(0, shuffle=shuffle)
 
 

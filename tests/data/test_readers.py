@@ -259,13 +259,27 @@ def test_source_of_a_wrong_type(source):
 
 
 def test_text_of_a_wrong_type():
-    with pytest.raises(ValueError, match="received bytes at index 1"):
+    with pytest.raises(ValueError, match=r"texts\[1\] must be str; received bytes"):
         list(read_texts(["a", b"b"]))
 
 
-def test_empty_separator():
-    with pytest.raises(ValueError, match="separator"):
-        read_texts(["a"], separator="")
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"separator": ""}, "separator must not be empty"),
+        ({"separator": 3}, "separator must be str; received int"),
+        ({"field": None}, "field must be str; received NoneType"),
+        ({"encoding": None}, "encoding must be str; received NoneType"),
+        ({"encoding": "utf-9"}, "encoding 'utf-9' is unknown"),
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_be(settings, says):
+    with pytest.raises(ValueError, match=says):
+        read_texts(["a"], **settings)
+    if "separator" not in settings:
+        with pytest.raises(ValueError, match=says):
+            next(read_blocks(["a"], **settings))
 
 
 # === Blocks ===

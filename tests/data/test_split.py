@@ -67,12 +67,29 @@ def test_too_few_documents(texts):
         split_texts(texts)
 
 
-@pytest.mark.parametrize("validation", [0, 1, -0.1, 1.5, float("nan")])
+@pytest.mark.parametrize("validation", [0, 1, -0.1, 1.5, float("nan"), "0.5", None, [0.5], True])
 def test_share_outside_its_bounds(validation):
     with pytest.raises(ValueError, match="between 0 and 1; received"):
         split_texts(["a", "b"], validation)
 
 
-def test_one_string():
-    with pytest.raises(ValueError, match="one string"):
-        split_texts("text")
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        ("text", "texts must be a list of str; received str"),
+        (None, "texts must be a list of str; received NoneType"),
+        ({"a": 1, "b": 2}, "texts must be a list of str; received dict"),
+        (["a", 1], r"texts\[1\] must be str; received int"),
+        ([b"a"], r"texts\[0\] must be str; received bytes. Decode it"),
+    ],
+    ids=str,
+)
+def test_texts_of_a_wrong_type(texts, says):
+    with pytest.raises(ValueError, match=says):
+        split_texts(texts)
+
+
+@pytest.mark.parametrize("seed", ["1", None, 1.5, 2**63])
+def test_seed_of_a_wrong_type(seed):
+    with pytest.raises(ValueError, match="seed must be a whole number of 64 bits; received"):
+        split_texts(["a", "b"], seed=seed)

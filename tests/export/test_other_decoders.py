@@ -211,5 +211,7 @@ def test_a_context_that_does_not_fit_is_named(case, tmp_path):
         return
     with pytest.raises(ValueError, match="needs source_ids, source_mask; received none"):
         generator.generate(prompts, GREEDY)
-    with pytest.raises(ValueError, match=r"context\['source_ids'\] has 4 rows for 1 prompts"):
+    with pytest.raises(
+        ValueError, match=r"context\['source_ids'\] must have a row for each of 1 prompts"
+    ):
         generator.generate(prompts[:1], GREEDY, context=context)

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from keraslm import export
-from keraslm.export.decoder_proof import judged_parts, text_for
+from keraslm.export.decoder_proof import Comparison, judged_parts, text_for
 from keraslm.export.to_tflite.exporter import convert
 from keraslm.export.to_tflite.stated import seed_of
 from keraslm.generation import GenerationConfig, Generator
@@ -220,6 +220,18 @@ def test_a_seed_that_draws_a_token_first(vocab_size):
         assert int(found[0]) == token
 
 
+def test_a_gross_difference_is_said_as_one():
+    comparison, logits = Comparison(), np.arange(5.0)
+    comparison.probe(logits, logits + 1e-6, "a prompt of 9 tokens")
+    assert comparison.gross == [] and comparison.difference < 1e-3
+    comparison.probe(logits, 9 * logits[::-1], "a prompt of 33 tokens")
+    (sentence,) = comparison.gross
+    assert sentence == "logits after a prompt of 33 tokens differ by 3.6e+01 from Keras'"
+    assert comparison.difference == 36
+    comparison.probe(logits, logits * np.nan, "a prompt of 9 tokens")
+    assert len(comparison.gross) == 1 and np.isnan(comparison.difference)
+
+
 @pytest.mark.slow
 def test_every_signature_and_every_slot_is_proven(lm, tmp_path):
     """A table of one signature rolled by a row, and a NaN in the last position."""
@@ -238,7 +250,9 @@ def test_every_signature_and_every_slot_is_proven(lm, tmp_path):
             if values is not None and values.shape == (lm.model.vocab_size, width):
                 file.set_constant(tensor, np.roll(values, 1, axis=0))
         damaged.write_bytes(file.to_bytes())
-        assert not export.verify(damaged, lm).passed, name
+        result = export.verify(damaged, lm)
+        assert not result.passed, name
+        assert "NaN" not in str(result) and "largest difference" in str(result)
     file = LiteRTFile(content)
     for graph in file.model.subgraphs:
         for tensor in graph.tensors:

@@ -90,3 +90,20 @@ def test_default_spread():
 def test_bad_arguments(args, message):
     with pytest.raises(ValueError, match=message):
         TokenEmbedding(*args)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"scale": "a"}, "scale must be True or False; received 'a'"),
+        ({"scale": 2}, "scale must be True or False; received 2"),
+        *(
+            ({"embeddings_initializer": value}, "embeddings_initializer must be a Keras init")
+            for value in (0, False, [], "a", np.ones((5, 4)))
+        ),
+    ],
+    ids=str,
+)
+def test_options_that_cannot_be(options, says):
+    with pytest.raises(ValueError, match=says):
+        TokenEmbedding(5, 4, **options)

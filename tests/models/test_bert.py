@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keraslm.models import BERT
+from keraslm.models.heads import MaskedLMHead
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*softmax over axis.*")  # of one token
 
@@ -206,3 +207,18 @@ def test_file_round_trip(head, policy, small, ids, numpy, tmp_path, decayed):
     np.testing.assert_array_equal(numpy(again(inputs)), numpy(model(inputs)))
     kernels = {w.path for w in model.trainable_variables if w.name == "kernel"}
     assert decayed(again) == kernels
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((0, "gelu", 1e-5), "d_model must be a positive whole number; received 0"),
+        ((8, "tan", 1e-5), "activation must be one of .*; received 'tan'"),
+        ((8, None, 1e-5), "activation must be one of .*; received None"),
+        ((8, "gelu", -1), "norm_epsilon must be a number, 0 or more; received -1"),
+        ((8, "gelu", 1e-5, "a"), "initializer_range must be a number, 0 or more; received 'a'"),
+    ],
+)
+def test_a_head_that_cannot_be(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        MaskedLMHead(*arguments)

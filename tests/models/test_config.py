@@ -2,10 +2,14 @@
 
 import dataclasses
 import json
+import zipfile
 
+import keras
+import numpy as np
 import pytest
 
-from keraslm.models import BERT, GPT, Transformer, TransformerConfig
+from keraslm.layers import MultiHeadAttention, TransformerBlock
+from keraslm.models import BERT, GPT, GPTEncoder, Transformer, TransformerConfig
 from keraslm.models.presets import FAMILIES, SIZES, sized
 
 FIELDS = {"vocab_size": 13, "num_layers": 2, "d_model": 8, "num_heads": 2}
@@ -141,6 +145,10 @@ def test_unknown_size(cls):
 
 ROTARY = {"positions": "rotary"}
 LINEAR = {"rope_type": "linear", "factor": 2.0}
+LLAMA3 = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -157,8 +165,30 @@ LINEAR = {"rope_type": "linear", "factor": 2.0}
         ({**ROTARY, "rotary_scaling": {**LINEAR, "factor": -2.0}}, "a value that cannot be"),
         ({**ROTARY, "rotary_scaling": {**LINEAR, "factor": "2"}}, "a value that cannot be"),
         ({**ROTARY, "rotary_scaling": "linear"}, "scaling must be a dict or None"),
-        ({"rotary_scaling": LINEAR}, 'rotary_scaling needs positions="rotary"'),
+        ({"rotary_scaling": LINEAR}, 'rotary_scaling=.* needs positions="rotary"'),
+        ({"rotary_fraction": 0.5}, 'rotary_fraction=0.5 needs positions="rotary"'),
         ({"window_layers": (0,)}, r"window_layers=\(0,\) needs window"),
+        ({"window": 2, "window_layers": ()}, r"window_layers=\(\) needs window, .* and a block"),
+        (
+            {**ROTARY, "window_rotary_base": 30.0},
+            'window_rotary_base=30.0 needs positions="rotary" and window',
+        ),
+        (
+            {"window": 2, "window_rotary_base": 30.0},
+            'window_rotary_base=30.0 needs positions="rotary" and window',
+        ),
+        (
+            {**ROTARY, "rotary_scaling": {**LLAMA3, "high_freq_factor": 1.0}},
+            "'llama3' needs low_freq_factor below high_freq_factor; received",
+        ),
+        (
+            {**ROTARY, "rotary_scaling": {**LLAMA3, "low_freq_factor": 8.0}},
+            "'llama3' needs low_freq_factor below high_freq_factor; received",
+        ),
+        ({"embeddings_initializer": 0}, "embeddings_initializer must be a Keras initial.* 0"),
+        ({"embeddings_initializer": "a"}, "embeddings_initializer must be a Keras in.* 'a'"),
+        ({"embeddings_initializer": np.ones((13, 8))}, "embeddings_initializer must be a Keras"),
+        ({"kernel_regularizer": 5}, "kernel_regularizer must be a Keras regularizer .* 5"),
         ({"window": 0}, "window must be a positive whole number; received 0"),
         ({"norm_epsilon": -1e-5}, "norm_epsilon must be a number, 0 or more; received -1e-05"),
         ({"dropout": 1.5}, r"dropout must be in \[0, 1\); received 1.5"),
@@ -168,3 +198,92 @@ LINEAR = {"rope_type": "linear", "factor": 2.0}
 def test_options_that_cannot_be_are_refused(fields, says):
     with pytest.raises(ValueError, match=says):
         GPT(**{**FIELDS, **fields})
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        *((lambda cls=cls, n=n: cls(**FIELDS, head="classifier", num_classes=n),
+           f"num_classes must be a positive whole number; received {n!r}")
+          for cls in (BERT, GPTEncoder) for n in ("a", -1, 2.5, True, 0)),
+        *((lambda cls=cls: cls(**FIELDS, head=["classifier"]),
+           r"head must be one of .*; received \['classifier'\]") for cls in (BERT, GPTEncoder)),
+        (lambda: BERT(**FIELDS, head="classifier"), "num_classes is missing: head='classifier'"),
+        (lambda: BERT(**FIELDS, pooler_activation=5),
+         "pooler_activation must be a Keras activation or its name, such as 'tanh'; received 5"),
+        (lambda: BERT(**FIELDS, pooler_activation="tan"), "pooler_activation must be .*'tan'"),
+        (lambda: GPTEncoder(**FIELDS, pad_id="a"), "pad_id must be a whole number, 0 or more"),
+        (lambda: GPTEncoder(**FIELDS, pad_id=-1), "pad_id must be a whole number, 0 or more"),
+        (lambda: GPTEncoder(**FIELDS, pad_id=13), "pad_id must be from 0 to 12, or None; rec.* 13"),
+        (lambda: GPT.sized(["nano"], 13), r"size must be one of .*; received \['nano'\]"),
+    ],
+)  # fmt: skip
+def test_heads_and_their_arguments(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+# === Files of versions that took options which do not count ===
+
+OLD = {
+    "scaling without turns": ({}, {"rotary_scaling": LINEAR}),
+    "window_layers without a window": ({}, {"window_layers": [0]}),
+    "no window_layers": ({"window": 2}, {"window_layers": []}),
+    "window_rotary_base without a window": (ROTARY, {"window_rotary_base": 30.0}),
+    "window_rotary_base without turns": ({"window": 2}, {"window_rotary_base": 30.0}),
+    "fraction without turns": ({}, {"rotary_fraction": 0.5}),
+}
+
+
+@pytest.mark.parametrize(("fields", "useless"), OLD.values(), ids=OLD)
+def test_old_configs_with_options_that_do_not_count_are_read(fields, useless):
+    gpt = GPT(**FIELDS, **fields)
+    config = {**gpt.get_config(), **useless}
+    with pytest.raises(ValueError, match="needs"):
+        GPT(**config)
+    again = GPT.from_config(config)
+    assert again.transformer_config == gpt.transformer_config
+    again.set_weights(gpt.get_weights())
+    ids = np.arange(5)[None]
+    np.testing.assert_array_equal(again(ids), gpt(ids))
+
+
+def test_an_old_keras_file_with_an_option_that_does_not_count_is_read(tmp_path):
+    gpt = GPT(**FIELDS)
+    gpt.save(tmp_path / "new.keras")
+    with (
+        zipfile.ZipFile(tmp_path / "new.keras") as new,
+        zipfile.ZipFile(tmp_path / "old.keras", "w") as old,
+    ):
+        for name in new.namelist():
+            content = new.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                config["config"]["rotary_scaling"] = LINEAR
+                content = json.dumps(config).encode()
+            old.writestr(name, content)
+    ids = np.arange(5)[None]
+    again = keras.models.load_model(tmp_path / "old.keras")
+    np.testing.assert_array_equal(again(ids), gpt(ids))
+
+
+@pytest.mark.parametrize(
+    ("cls", "fields"),
+    [
+        (MultiHeadAttention, {"d_model": 8, "num_heads": 2}),
+        (TransformerBlock, {"d_model": 8, "num_heads": 2, "ffn_dim": 9}),
+    ],
+)
+@pytest.mark.parametrize("useless", [{"rotary_scaling": LINEAR}, {"rotary_fraction": 0.5}])
+def test_old_layers_with_options_that_do_not_count_are_read(cls, fields, useless):
+    with pytest.raises(ValueError, match="needs rotary_base, without which"):
+        cls(**fields, **useless)
+    options = cls(**fields).options.to_dict()
+    again = cls.from_config({**cls(**fields).get_config(), **useless}).options.to_dict()
+    assert {name for name in options if options[name] != again[name]} == {"kernel_initializer"}
+
+
+def test_a_block_with_cross_attention_may_turn_a_part_of_itself():
+    block = TransformerBlock(8, 2, 9, cross_attention=True, rotary_base=10.0, rotary_fraction=0.5)
+    x = np.zeros((1, 3, 8), "float32")
+    assert tuple(block(x, encoder_output=x).shape) == (1, 3, 8)

@@ -1,5 +1,7 @@
 """What Keras does to any model: clones, parts in other models, configs, LoRA, quantization."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -134,4 +136,19 @@ def test_quantized_layers_are_refused_when_saving(tmp_path):
     for save in saves:
         with pytest.raises(ValueError, match="head was quantized to int8 with Keras' quantize"):
             save()
+    for target in (keraslm.export.tflite, keraslm.export.litertlm, keraslm.export.web):
+        with pytest.raises(ValueError, match="head was quantized to int8 with Keras' quantize"):
+            target(lm, tmp_path / "exported")
+    assert not list(tmp_path.iterdir())
+
+
+def test_quantized_encoders_are_refused_when_exported(tmp_path):
+    bert = BERT(20, 1, 8, 2, max_length=8, head="classifier", num_classes=2)
+    plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="scores")])
+    for model, layer in ((bert, "token_type_embedding"), (plain, "scores")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that other layers cannot be
+            model.quantize("int8")
+        with pytest.raises(ValueError, match=f"{layer} was quantized to int8 with Keras' quantize"):
+            keraslm.export.tflite(model, tmp_path)
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ import keraslm
 from keraslm._files import Writer
 from keraslm.models import BERT
 from keraslm.tasks import TextGenerator
-from keraslm.tasks.bundle import write
+from keraslm.tasks.bundle import EXPORTS, write
 
 
 @pytest.fixture
@@ -56,10 +56,12 @@ def test_saving_again_replaces_the_bundle_and_keeps_other_files(lm, bundle):
 
 
 def test_exports_go_with_the_weights_that_they_are_of(lm, bundle):
-    with Writer(bundle, ["model.tflite", "web/"]) as writer:
+    with Writer(bundle, [*EXPORTS, "web/"]) as writer:
         (writer.new / "web").mkdir()
         (writer.new / "web" / "index.html").write_text("a page")
-        (writer.new / "model.tflite").write_bytes(b"of the old weights")
+        for name in EXPORTS:
+            if "." in name:
+                (writer.new / name).write_bytes(b"of the old weights")
         writer.commit(exports={"model.tflite": {"target": "tflite", "bytes": 18}})
     (bundle / "README.md").write_text("My own card.")
     before = {p.name: p.stat().st_mtime_ns for p in bundle.iterdir()}
@@ -73,7 +75,7 @@ def test_exports_go_with_the_weights_that_they_are_of(lm, bundle):
             lm.save(bundle)
     finally:
         weight.assign(value)
-    assert not (bundle / "model.tflite").exists() and not (bundle / "web").exists()
+    assert not [name for name in (*EXPORTS, "classifier.tflite") if (bundle / name).exists()]
     assert "exports" not in json.loads((bundle / "manifest.json").read_text())
     assert (bundle / "README.md").read_text() == "My own card."
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from keraslm._targets import MEDIAPIPE_FILES
 from keraslm._types import StrPath
 from keraslm.export.manifest import exported
 from keraslm.export.proof import prove
@@ -93,7 +94,7 @@ def mediapipe(
     answer = answer_of(model, tokenizer, labels, length)
     path = Path(path)
     if path.suffix != ".tflite":
-        path = path / ("embedder.tflite" if answer.labels is None else "classifier.tflite")
+        path = path / MEDIAPIPE_FILES["embedder" if answer.labels is None else "classifier"]
     with exported(path) as place:
         content = _with_metadata(answer.convert(quantization), answer.reader, answer.labels)
         place.new.write_bytes(content)

@@ -19,6 +19,7 @@ from keraslm.litert.flatbuffer import LiteRTFile
 from keraslm.litert.notes import DecoderNote, add_note
 from keraslm.litert.quantization import check_kind, quantize_file
 from keraslm.litert.rewriting import simplify
+from keraslm.models.loading import check_not_quantized
 from keraslm.models.precision import in_float32
 
 PREFILL_LENGTHS = (8, 32, 128)
@@ -115,6 +116,7 @@ def convert(
     stop_ids=(),
 ):
     """The bytes of a decoder's ``.tflite``; arguments as in `tflite`."""
+    check_not_quantized(model)
     cache_length = cache_length or model.max_length
     if cache_length > model.max_length:
         raise ValueError(

@@ -109,7 +109,7 @@ def _verify_decoder(path, lm, facts, mode, texts, limits):
     return Verification(
         "tflite", prompts, equal, compared,
         tokens_per_second=decoded / seconds if decoded else None, judged_on=text.name,
-        limits=limits, differing=wrong, **comparison.facts(), **facts,
+        limits=limits, differing=(*wrong, *comparison.gross), **comparison.facts(), **facts,
     )  # fmt: skip
 
 
@@ -123,7 +123,8 @@ def _every_signature(litert, model, windows, context, comparison):
         litert.set_context(**(context or {}))
         litert.prefill(ids[:length])
         found = litert.decode(ids[length])
-        comparison.probe(last_logits(model, ids[: length + 1], context), found)
+        reference = last_logits(model, ids[: length + 1], context)
+        comparison.probe(reference, found, f"a prompt of {length + 1} tokens")
 
 
 def _written_at_once(litert, judged, ids, stop_ids):

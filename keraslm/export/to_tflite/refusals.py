@@ -5,12 +5,17 @@ from typing import Any
 import keras
 
 from keraslm._compat import calls_of, layers_in
+from keraslm.models.loading import check_not_quantized
 
 READS_STRINGS = (keras.layers.TextVectorization, keras.layers.StringLookup)
 
 
 def check_convertible(model: Any) -> None:
-    """Raise a ValueError for a model that reads strings, or that Keras itself computes wrongly."""
+    """Raise a ValueError for a model that LiteRT cannot run, or that Keras computes wrongly.
+
+    Such are models that read strings, and what Keras' ``quantize`` made.
+    """
+    check_not_quantized(model)
     layers = layers_in(model)
     reader = next((x for x in layers if isinstance(x, READS_STRINGS)), None)
     if reader is not None or _has_string_input(model):
