@@ -22,11 +22,12 @@ from keraslm._files.writer import (
     Writer,
     replaced_file,
     reserved,
+    reserved_file,
     warn_of,
     write_json,
 )
 
 __all__ = [
     "BusyError", "Report", "Writer", "checked_path", "read_whole", "repair", "replaced_file",
-    "reserved", "warn_of", "write_json",
+    "reserved", "reserved_file", "warn_of", "write_json",
 ]  # fmt: skip

@@ -320,6 +320,21 @@ def replaced_file(path: str | os.PathLike, need: int = 0) -> Iterator[Path]:
     Raises:
         OSError, ValueError: it cannot be written, or is no plain file; before the block begins.
     """
+    with reserved_file(path, need) as (target, held):
+        held.empty()
+        yield held.new / target.name
+        _finish(held.new / target.name, target, held.mode())
+        os.replace(held.new / target.name, target)
+        facts.sync(target.parent)
+
+
+@contextlib.contextmanager
+def reserved_file(path: str | os.PathLike, need: int = 0) -> Iterator[tuple[Path, stage.Stage]]:
+    """Hold the name of a file while something is made that will be written there.
+
+    Args:
+        path, need: as of `replaced_file`, which the same thread may call meanwhile.
+    """
     target = _followed(path)
     if target.is_dir():
         raise ValueError(f"{path} is a folder. Give the name of a file.")
@@ -334,12 +349,8 @@ def replaced_file(path: str | os.PathLike, need: int = 0) -> Iterator[Path]:
     with _named(path):
         held = stage.hold(stage.beside(target))
     try:
-        held.empty()
         _check_space(held.place, need)
-        yield held.new / target.name
-        _finish(held.new / target.name, target, held.mode())
-        os.replace(held.new / target.name, target)
-        facts.sync(target.parent)
+        yield target, held
     finally:
         held.release()
 

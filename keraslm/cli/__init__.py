@@ -142,6 +142,10 @@ def _train(args):
     if (args.out / "config.json").is_file() and not args.overwrite:
         raise ValueError(f"{args.out} holds a model. Give another --out, or --overwrite.")
     sized(args.size)
+    if args.overwrite and args.out.is_dir():
+        there = [name for name in ("config.json", *bundle.EXPORTS) if (args.out / name).exists()]
+        print(f"At the end the model in {args.out} is replaced, and removed what was exported from "
+              f"it: {', '.join(there[1:]) or 'nothing'}.")  # fmt: skip
     with bundle.reserved(args.out):
         tokenizer = Tokenizer.load(args.tokenizer)
         vectors = load_vectors(args.vectors) if args.vectors else None

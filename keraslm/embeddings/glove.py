@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keraslm._files import replaced_file
+from keraslm._files import replaced_file, reserved_file
 from keraslm._types import KeyedVectors, StrPath
 from keraslm.embeddings.sentences import Sentences, encode
 
@@ -105,6 +105,8 @@ def train_glove(
     report = report or (lambda line: None)
     workers = workers or os.cpu_count() or 1
     with contextlib.ExitStack() as stack:
+        if checkpoint is not None:  # that it can be written is known before hours of counting
+            stack.enter_context(reserved_file(checkpoint))
         if folder is not None:
             Path(folder).mkdir(parents=True, exist_ok=True)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))

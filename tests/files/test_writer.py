@@ -19,6 +19,7 @@ from keraslm._files import (
     repair,
     replaced_file,
     reserved,
+    reserved_file,
     stage,
     write_json,
 )
@@ -467,3 +468,14 @@ def test_a_json_file_is_listed(inside):
     assert json.loads(text("b/report.json")) == {"好": 1}
     assert set(json.loads(text("b/manifest.json"))["files"]) == {*NAMES, "report.json"}
     assert read_whole("b", lambda at: text(at, "report.json")) == text("b/report.json")
+
+
+def test_a_reserved_file_is_known_to_be_writable_and_written_meanwhile(inside):
+    Path("folder").mkdir()
+    with pytest.raises(ValueError, match="is a folder"), reserved_file("folder"):
+        pass
+    with reserved_file("state.npz"):
+        for text_of in "12":
+            with replaced_file("state.npz") as new:
+                new.write_text(text_of)
+            assert text("state.npz") == text_of
