@@ -69,7 +69,7 @@ class TensorBoard(StepCallback, keras.callbacks.TensorBoard):
             )
         kwargs.setdefault("write_graph", False)
         log_dir = str(checked_path(log_dir, "log_dir"))
-        self.lm = None if lm is None else checked_lm(lm)
+        self.lm: Any = None if lm is None else checked_lm(lm)
         self.prompts = checked_prompts(prompts)
         self.bytes_per_token = (
             None if bytes_per_token is None else above_zero("bytes_per_token", bytes_per_token)
