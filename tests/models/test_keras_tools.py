@@ -9,7 +9,7 @@ import pytest
 import keraslm
 from keraslm.models import BERT, GPT, Transformer
 from keraslm.models.loading import weights_of
-from keraslm.tasks import TextGenerator
+from keraslm.tasks import TextClassifier, TextGenerator
 from keraslm.tokenizers import Tokenizer
 
 LLAMA = {"norm": "rms", "positions": "rotary", "gated": True, "tied": False}
@@ -151,4 +151,9 @@ def test_quantized_encoders_are_refused_when_exported(tmp_path):
             model.quantize("int8")
         with pytest.raises(ValueError, match=f"{layer} was quantized to int8 with Keras' quantize"):
             keraslm.export.tflite(model, tmp_path)
+    words = Tokenizer.train(["to be or not to be"] * 9, "wordpiece", 20, lowercase=True)
+    for model in (TextClassifier(bert, words, ["a", "b"]), bert):
+        own = {} if isinstance(model, TextClassifier) else {"tokenizer": words, "labels": "ab"}
+        with pytest.raises(ValueError, match="token_type_embedding was quantized to int8"):
+            keraslm.export.mediapipe(model, tmp_path, length=8, **own)
     assert not list(tmp_path.iterdir())

@@ -12,6 +12,7 @@ from keraslm.litert.conversion import to_litert
 from keraslm.litert.flatbuffer import LiteRTFile
 from keraslm.litert.quantization import quantize_file
 from keraslm.litert.rewriting import simplify
+from keraslm.models.loading import check_not_quantized
 from keraslm.models.pooling import pool
 from keraslm.models.precision import in_float32
 from keraslm.tasks import SentenceEncoder, Task, TextClassifier
@@ -194,6 +195,7 @@ def answer_of(model: Any, tokenizer: Any, labels: Any, length: int | None) -> An
         return _of_task(model, tokenizer, labels, length)
     length = 128 if length is None else length
     reader = reader_of(tokenizer, _checked_length(model, length))
+    check_not_quantized(model)
     return ModelAnswer(in_float32(model), reader, _checked_labels(labels), TEXTS)
 
 
@@ -209,6 +211,7 @@ def _of_task(task, tokenizer, labels, length):
             "Leave them out."
         )
     check_tokenizer(task)
+    check_not_quantized(task.model)
     length = task.max_length if length is None else length
     if not 3 <= length <= task.max_length:
         raise ValueError(
