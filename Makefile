@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all peers lint types bench wheel pretrained vectors zoo-data zoo clean
+.PHONY: demo test test-all peers lint types docs bench wheel pretrained vectors zoo-data zoo clean
 
 demo: $(VENV)/.installed
 	$(BIN)/keraslm demo
@@ -24,6 +24,10 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+
+# The site, into build/site: guides in both languages, references from docstrings and the parser.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/train_vs_peers.py
@@ -71,6 +75,10 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --editable ".[docs]"
 	touch $@
 
 $(VENV)/.installed-peers: $(VENV)/.installed-dev .ci/constraints.txt
