@@ -122,6 +122,7 @@ case "$1" in
 esac
 case "$1" in lint) exit ${LINT:-0} ;; types) exit ${TYPES:-0} ;;
   test) [ "${TESTS:-0}" = 0 ] || echo "make: *** [test] Error 1"; exit ${TESTS:-0} ;;
+  docs) exit ${DOCS:-0} ;;
   peers) exit ${PEERS:-0} ;; esac
 """
 
@@ -150,10 +151,12 @@ def test_ci_prints_the_time_of_each_part_and_ends_with_the_line_of_the_tests(ci)
     assert code == 0
     assert lines[-1] == "7 passed, 2 skipped in 3.21s"
     times = [line.split()[0] for line in lines if line.endswith(" s  ok")]
-    assert times == ["environment", "lint", "types", "tests", "peers-packages", "peers"]
+    assert times == [
+        "environment", "lint", "types", "tests", "docs-packages", "docs", "peers-packages", "peers"
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize("part", ["LINT", "TYPES", "TESTS", "PEERS", "ENVIRONMENT"])
+@pytest.mark.parametrize("part", ["LINT", "TYPES", "TESTS", "DOCS", "PEERS", "ENVIRONMENT"])
 def test_any_part_that_fails_fails_ci(ci, part):
     lines, code = ci(**{part: "2"})
     assert code == 1
