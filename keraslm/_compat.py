@@ -58,23 +58,17 @@ def calls_of(operation: Any) -> list[Call]:
 # === Compiled functions ===
 
 
-def compiled_for_any_shape(function: Any, jit_compile: bool = False) -> Any:
-    """A ``tf.function`` that is traced anew for few shapes, and does not warn when it is.
+def compiled_quietly(function: Any, jit_compile: bool = False) -> Any:
+    """A ``tf.function`` of tensors that does not warn when it is traced.
 
     ``Function._omit_frequent_tracing_warning``, seen in TensorFlow 2.21.0. TensorFlow counts the
     traces of all functions from one line of code together, and there is nothing public to tell it
     that these are several functions.
     If it goes: leave the line out; the user sees warnings about retracing.
-
-    Args:
-        function: of tensors. Once a second size of an axis comes, it is traced for any size.
-        jit_compile: through XLA, which compiles for each shape nevertheless.
     """
     import tensorflow as tf
 
-    compiled = tf.function(
-        function, jit_compile=jit_compile, autograph=False, reduce_retracing=not jit_compile
-    )
+    compiled = tf.function(function, jit_compile=jit_compile, autograph=False)
     compiled._omit_frequent_tracing_warning = True
     return compiled
 

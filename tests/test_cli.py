@@ -236,8 +236,9 @@ def test_encoders_answer_from_the_shell(encoders, capfd, monkeypatch):
     folder, tasks = encoders
     text = "the [MASK] of the city"
     assert run("fill", text, "--model", folder / "fill", "--top-k", 2) == 0
-    lines = capfd.readouterr().out.splitlines()
-    assert [line.split()[1] for line in lines] == [f.token for f in tasks["fill"].predict(text, 2)]
+    lines = [line.split("\t") for line in capfd.readouterr().out.splitlines()]
+    expected = [(fill.token, fill.text) for fill in tasks["fill"].predict(text, 2)]
+    assert [(token, text) for _, token, text in lines] == expected
     assert run("classify", "one text", "another", "--model", folder / "classify") == 0
     lines = [line.split("\t") for line in capfd.readouterr().out.splitlines()]
     expected = tasks["classify"].predict(["one text", "another"])

@@ -140,7 +140,7 @@ def _fill(args):
     answer = _task(args.model, "FillMask").predict(args.text, top_k=args.top_k)
     for mask in answer if answer and isinstance(answer[0], list) else [answer]:
         for fill in mask:
-            print(f"{fill.probability:8.2%}  {fill.token.strip():<16}  {fill.text}")
+            print(f"{fill.probability:.2%}", fill.token, fill.text, sep="\t")
 
 
 def _classify(args):

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keraslm._compat import compiled_for_any_shape
+from keraslm._compat import compiled_quietly
 from keraslm._text import checked_count, checked_rows
 from keraslm._types import Tensor
 from keraslm.generation.cache import ContextModel, StepModel, init_cache, take_rows, updated
@@ -93,14 +93,14 @@ class Generator:
             ValueError: an empty prompt, one that fills the context, ids out of range; a config that
                 is none, or a number of sequences that is no whole number from 1 on.
         """
-        ids, pad, room = self._prepare(prompts, config)
-        num_return_sequences = checked_count(num_return_sequences, "num_return_sequences")
+        ids, pad, room, real = self._prepare(prompts, config)
+        n = checked_count(num_return_sequences, "num_return_sequences")
         method = method_of(config, self.model.vocab_size)
         length = _cache_length(ids.shape[1] + room)
         run = self._compile(
-            ("generate", method, length, num_return_sequences),
-            lambda ids, pad, room, stop, settings, context: self.loop(
-                ids, pad, room, stop, settings, method, length, num_return_sequences, context
+            ("generate", method, length, n, ids.shape),
+            lambda ids, pad, room, stop, settings, context, rows: self.loop(
+                ids, pad, room, stop, settings, method, length, n, context, rows
             ),
         )
         tokens, log_probs, counts = run(
@@ -109,12 +109,13 @@ class Generator:
             ops.convert_to_tensor(room, "int32"),
             ops.convert_to_tensor(config.stop_ids or (-1,), "int32"),
             settings_of(config),
-            self._context(context, len(ids)),
+            self._context(context, real),
+            ops.convert_to_tensor(real * n, "int32"),
         )
         tokens, log_probs, counts = (ops.convert_to_numpy(x) for x in (tokens, log_probs, counts))
         return [
-            Generated(tokens[i, :n].tolist(), log_probs[i, :n].tolist())
-            for i, n in enumerate(counts)
+            Generated(tokens[i, :count].tolist(), log_probs[i, :count].tolist())
+            for i, count in enumerate(counts[: real * n])
         ]
 
     def loop(
@@ -128,8 +129,12 @@ class Generator:
         length: int | Tensor,
         n: int = 1,
         context: dict[str, Tensor] | None = None,
+        real: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The whole generation as one graph: tokens, log-probs ``(rows, …)`` and counts."""
+        """The whole generation as one graph: tokens, log-probs ``(rows, …)`` and counts.
+
+        Rows from ``real`` on fill a batch up to a size that is compiled; nothing waits for them.
+        """
         batch, prompt = ops.shape(ids)
         rows = batch * n
         row = ops.arange(rows, dtype="int32")
@@ -142,6 +147,8 @@ class Generator:
         seen = self._seen(ids, pad if n == 1 else pad[::n], n) if method.needs_seen else None
         token, log_prob = self._choose(logits[:, 0], seen, method, settings, row, 0)
         done = _is_in(token, stop)
+        if real is not None:
+            done = ops.logical_or(done, row >= real)
         tokens = ops.zeros((rows, length - prompt), "int32")
         log_probs = ops.zeros((rows, length - prompt), "float32")
         count = ops.cast(ops.logical_not(done), "int32")
@@ -235,13 +242,13 @@ class Generator:
             for each prompt ``(token id, log-probability)``, or ``None`` once it has ended. The
             same tokens as `generate`. Close the iterator to stop earlier.
         """
-        ids, pad, room = self._prepare(prompts, config)
+        ids, pad, room, real = self._prepare(prompts, config)
         method = method_of(config, self.model.vocab_size)
         length = _cache_length(ids.shape[1] + room)
         settings = settings_of(config)
         row = ops.arange(len(ids), dtype="int32")
         seen = self._seen(ops.convert_to_tensor(ids), pad, 1) if method.needs_seen else None
-        cache = self._new_cache(len(ids), length, self._context(context, len(ids)))
+        cache = self._new_cache(len(ids), length, self._context(context, real))
 
         def one_step(ids, cache, start, pad, seen, settings, row, number):
             logits, changed = self.model.step(ids, cache, start, pad, last_only=True)
@@ -251,8 +258,8 @@ class Generator:
                 seen = ops.logical_or(seen, _one_hot(token, seen))
             return token, log_prob, cache, seen
 
-        run = self._compile(("stream", method, length), one_step)
-        start, done = 0, np.zeros(len(ids), bool)
+        run = self._compile(("stream", method, length, len(ids)), one_step)
+        start, done = 0, np.arange(len(ids)) >= real
         for number in range(room):
             token, log_prob, cache, seen = run(
                 ops.convert_to_tensor(ids),
@@ -271,7 +278,7 @@ class Generator:
             log_probs = ops.convert_to_numpy(log_prob)
             yield [
                 None if over else (int(t), float(p))
-                for t, p, over in zip(tokens, log_probs, done, strict=True)
+                for t, p, over in zip(tokens[:real], log_probs[:real], done[:real], strict=True)
             ]
             start, ids = start + ids.shape[1], tokens[:, np.newaxis]
 
@@ -293,7 +300,7 @@ class Generator:
         if min(map(len, sequences)) < 2:
             raise ValueError("A sequence to score needs at least two tokens.")
         longest = self._bucket(max(len(ids) for ids in sequences))
-        batch = np.zeros((len(sequences), longest), "int32")
+        batch = np.zeros((_batch_size(len(sequences)), longest), "int32")
         for i, ids in enumerate(sequences):
             batch[i, : len(ids)] = ids  # padding on the right: causal, so no mask is needed
 
@@ -303,7 +310,7 @@ class Generator:
             log_p = ops.log_softmax(logits[:, :-1], axis=-1)
             return ops.take_along_axis(log_p, ops.expand_dims(ids[:, 1:], -1), axis=-1)[..., 0]
 
-        run = self._compile(("score",), log_probs_of)
+        run = self._compile(("score", batch.shape), log_probs_of)
         context = self._context(context, len(sequences))
         result = ops.convert_to_numpy(run(ops.convert_to_tensor(batch), context))
         return [result[i, : len(ids) - 1].tolist() for i, ids in enumerate(sequences)]
@@ -328,7 +335,9 @@ class Generator:
                     f"context[{name!r}] must have a row for each of {rows} prompts; received the "
                     f"shape {tuple(value.shape)}."
                 )
-        return given
+        size = _batch_size(rows)
+        return {name: ops.take(value, np.arange(size) % rows, axis=0)
+                for name, value in given.items()}  # fmt: skip
 
     def _new_cache(self, batch, length, context=None):
         cache = init_cache(self.model, batch, length)
@@ -339,7 +348,10 @@ class Generator:
     # === Shapes and compilation ===
 
     def _prepare(self, prompts, config):
-        """Prompts padded left to a bucket ``(batch, bucket)``, padding ``(batch,)``, room."""
+        """Prompts padded left ``(batch, bucket)``, padding ``(batch,)``, room, number of prompts.
+
+        The first prompt fills the batch up to one of few sizes.
+        """
         config, prompts = checked_config(config), self._checked(prompts, "prompts")
         longest = max(len(p) for p in prompts)
         room = min(config.max_new_tokens, self.model.max_length - longest)
@@ -348,11 +360,12 @@ class Generator:
                 f"The prompt has {longest} tokens and fills the context of "
                 f"{self.model.max_length}: nothing can follow. Shorten the prompt."
             )
-        bucket = self._bucket(longest)
+        bucket, real = self._bucket(longest), len(prompts)
+        prompts = [*prompts, *[prompts[0]] * (_batch_size(real) - real)]
         ids = np.zeros((len(prompts), bucket), "int32")
         for i, prompt in enumerate(prompts):
             ids[i, bucket - len(prompt) :] = prompt
-        return ids, np.array([bucket - len(p) for p in prompts], "int32"), room
+        return ids, np.array([bucket - len(p) for p in prompts], "int32"), room, real
 
     def _checked(self, sequences, name):
         """Lists of ids, one at least, that the model takes."""
@@ -378,11 +391,17 @@ class Generator:
         """The function of a key, compiled; of many, the one that was not used for longest goes."""
         compiled = self._compiled.pop(key, None)
         if compiled is None and keras.backend.backend() == "tensorflow":
-            compiled = compiled_for_any_shape(function, self.jit_compile)
+            compiled = compiled_quietly(function, self.jit_compile)
         self._compiled[key] = compiled or function
         while len(self._compiled) > KEPT:
             del self._compiled[next(iter(self._compiled))]
         return self._compiled[key]
+
+
+def _batch_size(rows):
+    """A size of a batch, of few: 1, 2, 3, 4, 6, 8, 12, 16, …"""
+    power = 1 << (rows - 1).bit_length()
+    return power // 4 * 3 if power >= 4 and rows <= power // 4 * 3 else power
 
 
 def _cache_length(length):
