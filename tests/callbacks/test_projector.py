@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from marks import slow_but
 
 from keraslm import callbacks
 from keraslm.callbacks.projector import token_labels, write_projector
@@ -17,7 +18,9 @@ def lines(folder, name):
     return (folder / f"token_embedding{name}.tsv").read_text(encoding="utf-8").split("\n")[:-1]
 
 
-@pytest.mark.parametrize(("kind", "size"), [("char", None), ("bpe", 270), ("wordpiece", 30)])
+@pytest.mark.parametrize(
+    ("kind", "size"), slow_but((1,), [("char", None), ("bpe", 270), ("wordpiece", 30)])
+)
 def test_a_name_for_each_vector_and_chinese_as_it_is_read(kind, size, tmp_path):
     tokenizer = Tokenizer.train(TEXTS, kind=kind, vocab_size=size)
     size = -(-tokenizer.vocab_size // 64) * 64 + 64  # padded

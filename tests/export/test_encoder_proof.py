@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from marks import slow_but
 
 from keraslm import export
 from keraslm.export.to_tflite.exporter import convert_encoder
@@ -92,7 +93,7 @@ CONTROLS = [
 ]
 
 
-@pytest.mark.parametrize(("build", "kind", "damage"), CONTROLS)
+@pytest.mark.parametrize(("build", "kind", "damage"), slow_but((0, 4, 7, 9), CONTROLS))
 def test_a_damaged_file_fails(build, kind, damage, tmp_path):
     model = build()
     path = tmp_path / "model.tflite"
@@ -158,6 +159,7 @@ def test_a_model_that_gives_nan_in_keras_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_limits(tmp_path):
     model = bert()
     path = export.tflite(model, tmp_path, lengths=LENGTH, quantization="int8")

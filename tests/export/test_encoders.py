@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from marks import slow_but
 
 from keraslm import export
 from keraslm.litert.flatbuffer import LiteRTFile
@@ -21,13 +22,16 @@ def answer(model, ids):
 
 @pytest.mark.parametrize(
     ("head", "lengths"),
-    [
-        (None, "dynamic"),
-        ("masked_lm", 16),
-        ("pooled", (8, 24)),
-        ("next_sentence", 16),
-        ("token_classifier", "dynamic"),
-    ],
+    slow_but(
+        (0, 2),
+        [
+            (None, "dynamic"),
+            ("masked_lm", 16),
+            ("pooled", (8, 24)),
+            ("next_sentence", 16),
+            ("token_classifier", "dynamic"),
+        ],
+    ),
 )
 def test_heads_and_lengths(head, lengths, tmp_path):
     model = bert(head=head, num_classes=3)
@@ -42,7 +46,7 @@ def test_heads_and_lengths(head, lengths, tmp_path):
         assert found.shape == wanted.shape and np.abs(found - wanted).max() < 1e-4
 
 
-@pytest.mark.parametrize("kind", ["float16", "int8", "int4"])
+@pytest.mark.parametrize("kind", slow_but((1,), ["float16", "int8", "int4"]))
 def test_quantised_classifier(kind, tmp_path):
     model = bert(head="classifier", num_classes=4)
     random = {"cosine": 0.7, "least_cosine": -1, "labels": 0.65}  # 4 bits are coarse for it

@@ -20,6 +20,7 @@ from graph_strings import (
     random_rows,
     strings,
 )
+from marks import slow_but
 
 from keraslm.export.to_saved_model.graph import GraphTokenizer
 from keraslm.tokenizers import Tokenizer
@@ -56,14 +57,21 @@ def texts(lines):
 
 @pytest.mark.parametrize(
     ("kind", "lowercase", "number"),
-    [
-        ("bpe", False, 10_000),
-        ("char", False, 10_000),
-        ("word", False, 10_000),
-        ("word", True, 2_000),
-        ("wordpiece", False, 2_000),
-        ("wordpiece", True, 10_000),
-    ],
+    slow_but(
+        (0, 1, 2, 3),
+        [
+            ("bpe", False, 2_000),
+            ("char", False, 2_000),
+            ("word", False, 2_000),
+            ("wordpiece", True, 2_000),
+            ("bpe", False, 10_000),
+            ("char", False, 10_000),
+            ("word", False, 10_000),
+            ("word", True, 10_000),
+            ("wordpiece", False, 10_000),
+            ("wordpiece", True, 10_000),
+        ],
+    ),
 )
 def test_fuzz(kind, lowercase, number, trained, texts):
     tokenizer, encode, decode = trained(kind, lowercase)

@@ -87,6 +87,7 @@ def test_known_patterns(pattern, lines, texts):
     check(byte_level(lines, split(pattern)), texts)
 
 
+@pytest.mark.slow
 def test_qwen_on_few_strings(lines, texts):
     engine = byte_level(lines, split(QWEN), normalizers.NFC())
     engine.add_tokens([AddedToken("<tool>", special=False, normalized=False)])

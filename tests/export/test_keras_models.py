@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from marks import slow_but
 
 from keraslm import export, layers
 from keraslm.models import BERT
@@ -151,7 +152,10 @@ def exported(model, folder, **options):
     return export.LiteRTEncoder(export.tflite(model, folder, **options))
 
 
-@pytest.mark.parametrize("name", MODELS)
+FEW = [i for i, name in enumerate(MODELS) if name in ("LSTM", "towers", "outputs by name", "mask")]
+
+
+@pytest.mark.parametrize("name", slow_but(FEW, MODELS))
 def test_it_exports_with_proof(name, tmp_path):
     model = made(MODELS[name])
     exported(model, tmp_path)
@@ -187,7 +191,7 @@ def rows(seed=0):
     return right, left, texts
 
 
-@pytest.mark.parametrize("name", RECURRENT)
+@pytest.mark.parametrize("name", slow_but((0,), RECURRENT))
 def test_masked_models_take_short_texts(name, tmp_path):
     model = made(RECURRENT[name])
     litert = exported(model, tmp_path, verify=False)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from marks import slow_but
 
 from keraslm import export, layers
 
@@ -42,7 +43,9 @@ def build():
     return keras.Model(ids, list(found.values())), list(found)
 
 
-@pytest.mark.parametrize(("kind", "worst"), [(None, 1e-5), ("int8", 0.05), ("float16", 5e-3)])
+@pytest.mark.parametrize(
+    ("kind", "worst"), slow_but((0,), [(None, 1e-5), ("int8", 0.05), ("float16", 5e-3)])
+)
 def test_all_layers(kind, worst, tmp_path):
     model, names = build()
     path = export.tflite(model, tmp_path, lengths=LENGTH, quantization=kind, verify=False)

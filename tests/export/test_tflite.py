@@ -88,6 +88,7 @@ def test_context_bounds_the_runner(lm, exported):
     assert list(litert.generate(prompt, config)) == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

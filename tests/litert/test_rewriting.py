@@ -55,6 +55,7 @@ def test_the_generate_signature(lm, content, tmp_path):
         litert.generate_at_once([1] * 17, 3)
 
 
+@pytest.mark.slow
 def test_stop_tokens_end_the_generate_signature(lm, tmp_path):
     prompt = lm.tokenizer.encode("The government said")
     wanted = lm.generator.generate([prompt], lm.generation_config.replace(max_new_tokens=8))[0].ids

@@ -5,6 +5,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from marks import slow_but
 
 import keraslm
 from keraslm.models import BERT, GPT, Transformer
@@ -93,7 +94,7 @@ def adapted(**fields):
     return TextGenerator(gpt, TOKENIZER)
 
 
-@pytest.mark.parametrize("fields", [{}, LLAMA])
+@pytest.mark.parametrize("fields", slow_but((0,), [{}, LLAMA]))
 def test_lora_is_merged_in_every_file(fields, tmp_path):
     lm = adapted(**fields)
     ids = np.array([TOKENIZER.encode("a cat sat")], "int32")

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from marks import slow_but
 
 from keraslm.models import BERT, GPT
 
@@ -59,7 +60,7 @@ def test_gradient_norm_and_token_weighted_loss(fields, optimizer, compiled):
     assert counts.nll == pytest.approx((nll * WEIGHTS).sum(), rel=loose)
 
 
-@pytest.mark.parametrize("cls", [GPT, BERT])
+@pytest.mark.parametrize("cls", slow_but((0,), [GPT, BERT]))
 def test_the_step_is_keras_own(cls):
     """Losses, weights and optimizer as with the step that Keras has.
 
