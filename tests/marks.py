@@ -4,7 +4,7 @@ import pytest
 
 
 def slow_but(kept, cases):
-    """All cases; those whose place is not in ``kept`` are marked slow: ``make test-all`` runs them."""
+    """All cases, those whose place is not in ``kept`` for ``make test-all`` only."""
     return [
         case if i in kept else pytest.param(*(case if isinstance(case, tuple) else (case,)),
                                             marks=pytest.mark.slow)

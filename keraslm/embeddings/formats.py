@@ -1,5 +1,7 @@
 """The files that others keep vectors in: word2vec, GloVe, fastText, compressed or not."""
 
+import codecs
+import collections
 import gzip
 import hashlib
 import os
@@ -152,6 +154,8 @@ def _format(path):
             head = stream.read(4096)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is a damaged .gz file: {error}.") from error
+    if head.startswith(codecs.BOM_UTF8):
+        head = head[len(codecs.BOM_UTF8) :]
     first = head.split(b"\n", 1)[0].split()
     sizes = len(first) == 2 and all(part.isdigit() for part in first)
     if head[:1] == b"\x80":
@@ -198,14 +202,16 @@ def _read_text(path, format, limit):
     width = 0
     try:
         with _open(path) as stream:
+            if stream.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+                stream.seek(0)
             if format == "word2vec":
-                declared, width = (int(n) for n in stream.readline().split())
+                declared, width = _sizes(stream.readline(), path)
             while limit is None or len(words) < limit:
                 room = LINES if limit is None else min(LINES, limit - len(words))
                 lines = [line for _, line in zip(range(room), stream, strict=False)]
                 if not lines:
                     break
-                width = width or _width(lines)
+                width = width or _width(lines, path)
                 some, table = _parse(lines, width, path, len(words) + 1)
                 words += some
                 tables.append(table)
@@ -223,10 +229,46 @@ def _read_text(path, format, limit):
     return keyed(words, table)
 
 
-def _width(lines):
-    """How many numbers end each of the lines: what most of them have after the first space."""
-    counts = [line.strip().count(b" ") for line in lines[:100]]
-    return min(counts)
+def _sizes(line, path):
+    """How many vectors of which width the first line says there are."""
+    try:
+        number, width = (int(n) for n in line.split())
+    except ValueError:
+        number = width = 0
+    if number < 1 or width < 1:
+        raise ValueError(
+            f"{path}: the first line must say how many vectors there are and how wide they are, "
+            f"such as '400000 50'; it is {line[:60].decode(errors='replace')!r}."
+        )
+    return number, width
+
+
+def _width(lines, path):
+    """How many numbers end each of the lines: as many as end most of them.
+
+    A line that is cut, and a heading, have fewer; a word with a space in it has as many.
+    """
+    counts = collections.Counter(map(_numbers_at_end, lines[:1000]))
+    width = max(counts, key=lambda count: (counts[count], count))
+    if width < 1:
+        raise ValueError(
+            f"{path} holds no vectors: most lines are not a word and numbers, such as "
+            f"{lines[0][:60].decode(errors='replace')!r}."
+        )
+    return width
+
+
+def _numbers_at_end(line):
+    """How many numbers a line ends with; its first part is the word, whatever it is."""
+    parts = line.split()
+    count = 0
+    for part in reversed(parts[1:]):
+        try:
+            float(part)
+        except ValueError:
+            break
+        count += 1
+    return count
 
 
 def _parse(lines, width, path, number):
@@ -240,10 +282,11 @@ def _parse(lines, width, path, number):
         table = np.fromstring(b" ".join(numbers), "float32", sep=" ")
     except ValueError:
         table = np.empty(0)
-    if len(table) != len(lines) * width:  # words with spaces in them, or a damaged line
+    even = all(part.strip().count(b" ") == width - 1 for part in numbers)
+    if not even or len(table) != len(lines) * width:  # words with spaces in them, a damaged line
         words, numbers = [], []
         for i, line in enumerate(lines):
-            word, *values = line.rstrip().rsplit(b" ", width)
+            word, *values = line.rstrip().rsplit(None, width)
             try:
                 row = np.array(values, "float32")
             except ValueError:
@@ -256,7 +299,9 @@ def _parse(lines, width, path, number):
             words.append(word)
             numbers.append(row)
         table = np.stack(numbers)
-    return [word.decode(errors="replace") for word in words], table.reshape(len(lines), width)
+    # Bytes that are no UTF-8 stay apart from one another: as "\\xff".
+    texts = [word.decode(errors="backslashreplace") for word in words]
+    return texts, table.reshape(len(lines), width)
 
 
 def _cached(path, format, limit, cache):

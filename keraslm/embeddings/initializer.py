@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keraslm._compat import is_deserializing
+from keraslm._text import is_whole
 from keraslm._types import KeyedVectors
 from keraslm.layers.common import register
 
@@ -64,7 +65,9 @@ class VectorInitializer(keras.initializers.Initializer):
     Args:
         vectors: gensim ``KeyedVectors``, or a dict of arrays, one width for all.
         vocabulary: a `keraslm.tokenizers.Tokenizer`, or the list of tokens by id (as
-            ``keras.layers.TextVectorization.get_vocabulary()`` gives it).
+            ``keras.layers.TextVectorization.get_vocabulary()`` gives it), or a dict from token to
+            id (as the ``word_index`` of Keras 2, whose ids begin at 1, or the ``get_vocab()`` of a
+            Hugging Face tokenizer); an id without a token is padding if it is 0.
         scale: a number: the spread (standard deviation) of the table, after centring: the
             default suits transformers, where a table much wider than the other weights would
             drown them and tied logits would start far from zero. ``"unit"``: rows of length 1.
@@ -119,7 +122,7 @@ class VectorInitializer(keras.initializers.Initializer):
             self._align(vectors, vocabulary, padding, subwords, frequencies)
 
     def _align(self, vectors, vocabulary, padding, subwords, frequencies):
-        tokens = [str(token) for token in getattr(vocabulary, "vocabulary", vocabulary or ())]
+        tokens = _tokens(vocabulary)
         if not tokens:
             raise ValueError("vocabulary is empty: give a tokenizer or the list of tokens.")
         special = _special(tokens)
@@ -165,8 +168,9 @@ class VectorInitializer(keras.initializers.Initializer):
             )
         if shape[0] != self._size or len(shape) != 2:
             raise ValueError(
-                f"The vectors make a table of {self._size} rows; received the shape {shape}. Give "
-                "the model's own tokenizer or vocabulary."
+                f"The vectors make a table of {self._size} rows, one for each id of the vocabulary "
+                f"from 0 on; received the shape {shape}. Give the model's own tokenizer or "
+                f"vocabulary, or a table of {self._size} rows."
             )
         return ops.convert_to_tensor(self.table(shape[1]), dtype or "float32")
 
@@ -215,6 +219,22 @@ class VectorInitializer(keras.initializers.Initializer):
             "name": self.name,
             "source": self.source,
         }
+
+
+def _tokens(vocabulary):
+    """Tokens by id; an id without one is ``""``."""
+    if not isinstance(vocabulary, Mapping):
+        return [str(token) for token in getattr(vocabulary, "vocabulary", vocabulary or ())]
+    for token, i in vocabulary.items():
+        if not is_whole(i):
+            raise ValueError(
+                f"vocabulary must give each token its id, a whole number; received {i!r} for "
+                f"{token!r}."
+            )
+    tokens = [""] * (max(vocabulary.values(), default=-1) + 1)
+    for token, i in vocabulary.items():
+        tokens[i] = str(token)
+    return tokens
 
 
 def _special(tokens):

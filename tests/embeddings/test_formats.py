@@ -156,3 +156,42 @@ def test_misuse_is_told(small, tmp_path):
         write_vectors(keyed(["a b"], np.ones((1, 2), "float32")), tmp_path / "v.txt")
     with pytest.raises(ValueError, match="limit must be"):
         load_vectors(tmp_path, limit=0)
+
+
+NUMBERS = np.random.default_rng(0).normal(size=(30, 4)).astype("f4")
+LINES = [f"w{i} " + " ".join(f"{x:.5f}" for x in row) for i, row in enumerate(NUMBERS)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "named"),
+    [
+        (["<<<<<<< HEAD", *LINES], "vector 1 is not a word and 4 numbers"),
+        (["# 4 dims", *LINES], "vector 1 is not a word and 4 numbers"),
+        (["30,4", *LINES], "vector 1 is not a word and 4 numbers"),
+        ([*LINES[:9], "w9 0.1 0.2", *LINES[10:]], "vector 10 is not a word and 4 numbers"),
+        ([*LINES[:9], "0.1 0.2", *LINES[10:]], "vector 10 is not a word and 4 numbers"),
+        ([*LINES[:-1], "w29 0.1"], "vector 30 is not a word and 4 numbers"),
+        (["one", "two", "three"], "most lines are not a word and numbers"),
+        (["0 4", *LINES], "the first line must say how many vectors"),
+    ],
+)
+def test_the_width_is_that_of_most_lines(tmp_path, lines, named):
+    file = tmp_path / "v.txt"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=named):
+        load_vectors(file)
+
+
+@pytest.mark.parametrize("first", [["30 4"], []])
+def test_a_byte_order_mark_is_no_word(tmp_path, first):
+    file = tmp_path / "v.txt"
+    file.write_text("\n".join([*first, *LINES]) + "\n", encoding="utf-8-sig")
+    vectors = load_vectors(file)
+    assert vectors.index_to_key[:2] == ["w0", "w1"]
+    np.testing.assert_allclose(vectors.vectors, NUMBERS, atol=1e-4)
+
+
+def test_words_that_are_not_utf_8_stay_apart(tmp_path):
+    file = tmp_path / "v.txt"
+    file.write_bytes(b"\xff 1 2\n\xfe 3 4\nplain 5 6\n")
+    assert load_vectors(file).index_to_key == [r"\xff", r"\xfe", "plain"]

@@ -159,3 +159,29 @@ def test_misfits_are_told(lm, vectors):
     for scale in ("std", -1, 0, True, None):
         with pytest.raises(ValueError, match="scale must be 'raw', 'unit' or a positive number"):
             VectorInitializer(vectors, lm.tokenizer, scale=scale)
+
+
+WORDS = ["the", "cat", "dog", "sat", "mat"]
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        {"[UNK]": 0, "the": 1, "cat": 2, "dog": 3, "sat": 4, "mat": 5},
+        {"mat": 5, "dog": 3, "the": 1, "[UNK]": 0, "cat": 2, "sat": 4},
+        {"the": 1, "cat": 2, "dog": 3, "sat": 4, "mat": 5},
+    ],
+    ids=["in order", "in another order", "from 1 on"],
+)
+def test_a_dict_is_used_by_its_ids(ids):
+    rows = np.random.default_rng(0).normal(size=(5, 6)).astype("f4")
+    start = VectorInitializer(dict(zip(WORDS, rows, strict=True)), ids, scale="raw")
+    layer = keras.layers.Embedding(6, 6, embeddings_initializer=start)
+    layer.build()
+    for word, row in zip(WORDS, rows, strict=True):
+        np.testing.assert_allclose(layer.embeddings[ids[word]], row, atol=1e-6)
+    small = keras.layers.Embedding(5, 6, embeddings_initializer=start)
+    with pytest.raises(ValueError, match="a table of 6 rows"):
+        small.build()
+    with pytest.raises(ValueError, match="its id, a whole number; received '1' for 'the'"):
+        VectorInitializer({"the": rows[0]}, {"the": "1"})
