@@ -18,7 +18,7 @@ from keraslm.zoo.recipes import RECIPES, SOURCES
 
 INDEX = Path(__file__).parent / "index.json"
 CLONE = Path(__file__).parents[2]
-DEMO = "GPT on English Wikipedia, five minutes of training; installed with keraslm"
+DEMO = "GPT on English Wikipedia, minutes of training; installed with keraslm"
 MARK = "<!-- what follows is written by 'make zoo' -->"
 # Files of an earlier model or earlier vectors that the entry may not have.
 OF_OTHERS = (
