@@ -1,4 +1,4 @@
-"""Scripts that put no blanks between words, where a run of letters is a clause."""
+"""Letters as bytes, and scripts that put no blanks between words, where a run is a clause."""
 
 import re
 import warnings
@@ -35,3 +35,10 @@ def warn_of_clauses(text: str, message: str) -> bool:
     if clause is not None:
         warnings.warn(message.format(clause=clause), stacklevel=3)
     return clause is not None
+
+
+def byte_alphabet() -> dict[str, int]:
+    """GPT-2's visible character for each byte: {character: byte}."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [b for b in range(256) if b not in visible]
+    return {chr(b): b for b in visible} | {chr(256 + i): b for i, b in enumerate(hidden)}
