@@ -49,7 +49,7 @@ def train_glove(
     window: int = 10,
     min_count: int = 5,
     max_size: int | None = None,
-    stop_words: Iterable[str] = (),
+    stop_words: str | Iterable[str] = (),
     symmetric: bool = True,
     distance_weighting: bool = True,
     x_max: float = 100.0,
@@ -74,7 +74,7 @@ def train_glove(
         epochs: passes over the counts.
         window: words looked at on each side.
         min_count, max_size, stop_words: what gets no vector: rarer words, all but so many of the
-            most frequent, these.
+            most frequent, these (``"english"``, ``"chinese"`` or a list).
         symmetric: count the words on the right too, not on the left only.
         distance_weighting: a word at distance ``d`` counts ``1 / d`` instead of 1.
         x_max, alpha: a count ``x`` weighs ``min(1, (x / x_max) ** alpha)``. For a corpus of less

@@ -10,12 +10,12 @@ import numpy as np
 from keras import ops
 
 from keraslm._compat import is_deserializing
-from keraslm._text import is_whole
 from keraslm._types import KeyedVectors
+from keraslm.embeddings.lookup import Lookup, read_vocabulary
 from keraslm.layers.common import register
 
-MARKERS = "Ġ▁"  # of byte-level BPE and of SentencePiece, at the start of a word
 PADDING = ("", "[PAD]", "<pad>")
+LOW = 0.5  # of tokens or of running text: a coverage that is said
 
 
 class Coverage(NamedTuple):
@@ -55,19 +55,20 @@ class VectorInitializer(keras.initializers.Initializer):
 
     For GPT and BERT and for any ``keras.layers.Embedding``. Each token takes the first that there
     is of: the vector of the same name; of its lower case; of both without the mark of a subword
-    (``Ġ``, ``##``, ``▁``); what FastText makes of its letters; the mean of the known words that
-    it is a part of. The others, and special tokens without a vector of that very name, are drawn
-    with the mean and spread of the vectors found. The row of the padding is zero.
+    (``Ġ``, ``##``, ``▁``), tokens of byte-level BPE as the text that they are; what FastText makes
+    of its letters; the mean of the known words that it is a part of. So every character that the
+    words have gets a vector. The others, and special tokens without a vector of that very name,
+    are drawn with the mean and spread of the vectors found. The row of the padding is zero.
 
     The config leaves the vectors out, so a saved model stays small and loads without them: its
     table is in its weights. A clone made from the config draws, and warns.
 
     Args:
         vectors: gensim ``KeyedVectors``, or a dict of arrays, one width for all.
-        vocabulary: a `keraslm.tokenizers.Tokenizer`, or the list of tokens by id (as
-            ``keras.layers.TextVectorization.get_vocabulary()`` gives it), or a dict from token to
-            id (as the ``word_index`` of Keras 2, whose ids begin at 1, or the ``get_vocab()`` of a
-            Hugging Face tokenizer); an id without a token is padding if it is 0.
+        vocabulary: a `keraslm.tokenizers.Tokenizer`, the list of tokens by id (as
+            ``keras.layers.TextVectorization.get_vocabulary()`` gives it), or a dict of their ids in
+            any order (``word_index`` of Keras, ``get_vocab()`` of Hugging Face). With a dict, ids
+            may be left out, 0 is the padding if no token has it, and the table may have more rows.
         scale: a number: the spread (standard deviation) of the table, after centring: the
             default suits transformers, where a table much wider than the other weights would
             drown them and tied logits would start far from zero. ``"unit"``: rows of length 1.
@@ -82,8 +83,12 @@ class VectorInitializer(keras.initializers.Initializer):
         name: of the vectors, for the config.
 
     Raises:
-        ValueError: no token has a vector; a vector is NaN; the table has another number of rows,
-            or another width with ``projection=False``.
+        ValueError: no token has a vector; a vector is NaN; a dict gives an id twice; the table has
+            another number of rows, or another width with ``projection=False``.
+
+    Warns:
+        UserWarning: less than half of the tokens (of running text, with ``frequencies``) start from
+            a vector.
 
     Example:
         >>> start = keraslm.embeddings.VectorInitializer(vectors, tokenizer)
@@ -122,28 +127,26 @@ class VectorInitializer(keras.initializers.Initializer):
             self._align(vectors, vocabulary, padding, subwords, frequencies)
 
     def _align(self, vectors, vocabulary, padding, subwords, frequencies):
-        tokens = _tokens(vocabulary)
-        if not tokens:
-            raise ValueError("vocabulary is empty: give a tokenizer or the list of tokens.")
-        special = _special(tokens)
+        vocabulary = read_vocabulary(vocabulary)
+        tokens = vocabulary.tokens
         if padding is None:
-            padding = next((tokens.index(name) for name in PADDING if name in tokens), None)
-        if padding is not None:
-            special.add(padding)
-        lookup = _Lookup(vectors, subwords, tokens, special)
-        ways, found = lookup.all()
+            padding = _padding(tokens)
+        special = vocabulary.special | ({padding} - {None})
+        ways, found = Lookup(vectors, vocabulary, subwords, special).all()
         hits = [i for i, way in enumerate(ways) if way]
         if not hits:
             raise ValueError(
                 f"None of the {len(tokens)} tokens has a vector. Were the vectors trained on "
                 "another kind of token?"
             )
-        rows = np.stack([found[i] for i in hits])
+        rows = np.stack([row for row in found if row is not None])
         if not np.isfinite(rows).all():
             bad = tokens[hits[int((~np.isfinite(rows)).any(axis=1).argmax())]]
             raise ValueError(f"The vector for the token {bad!r} is not finite. Remove it.")
-        self._found, self._hits, self._padding, self._size = rows, hits, padding, len(tokens)
+        self._found, self._hits, self._padding = rows, hits, padding
+        self._size, self._is_open = len(tokens), vocabulary.is_open
         self.coverage = _coverage(tokens, ways, frequencies)
+        _warn_if_low(self.coverage, {tokens[i] for i in special})
         digest = hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
         table = self._scaled(rows)
         self.source = {
@@ -166,16 +169,25 @@ class VectorInitializer(keras.initializers.Initializer):
             return keras.random.normal(
                 shape, self.source.get("mean", 0.0), stddev, dtype, seed=self.seed
             )
-        if shape[0] != self._size or len(shape) != 2:
+        fits = shape[0] >= self._size if self._is_open else shape[0] == self._size
+        if len(shape) != 2 or not fits:
             raise ValueError(
-                f"The vectors make a table of {self._size} rows, one for each id of the vocabulary "
-                f"from 0 on; received the shape {shape}. Give the model's own tokenizer or "
-                f"vocabulary, or a table of {self._size} rows."
+                f"The vectors make a table of {self._size} rows, as the largest id of the "
+                f"vocabulary is {self._size - 1}; received the shape {shape}. Take "
+                f"input_dim={self._size}, or give the model's own tokenizer or vocabulary."
             )
-        return ops.convert_to_tensor(self.table(shape[1]), dtype or "float32")
+        return ops.convert_to_tensor(self.table(shape[1], shape[0]), dtype or "float32")
 
-    def table(self, width: int | None = None) -> np.ndarray:
-        """The table, float32 ``(vocab_size, width)``; default the width of the vectors."""
+    def table(self, width: int | None = None, num_rows: int | None = None) -> np.ndarray:
+        """The table, float32 ``(num_rows, width)``.
+
+        Args:
+            width: default, that of the vectors.
+            num_rows: default, one for each id. More are drawn, like those of tokens without one.
+
+        Raises:
+            ValueError: it was made from a config; another width, with ``projection=False``.
+        """
         rows = self._found
         if rows is None:
             raise ValueError(
@@ -192,7 +204,9 @@ class VectorInitializer(keras.initializers.Initializer):
         rows = self._scaled(rows)
         rng = np.random.default_rng(self.seed)
         # Drawn around the mean vector, so that no token stands out by having had none.
-        table = rng.normal(rows.mean(axis=0), rows.std(axis=0), (self._size, rows.shape[1]))
+        table = rng.normal(
+            rows.mean(axis=0), rows.std(axis=0), (num_rows or self._size, rows.shape[1])
+        )
         if self.scale == "unit":
             table /= np.linalg.norm(table, axis=1, keepdims=True)
         table[self._hits] = rows
@@ -221,26 +235,10 @@ class VectorInitializer(keras.initializers.Initializer):
         }
 
 
-def _tokens(vocabulary):
-    """Tokens by id; an id without one is ``""``."""
-    if not isinstance(vocabulary, Mapping):
-        return [str(token) for token in getattr(vocabulary, "vocabulary", vocabulary or ())]
-    for token, i in vocabulary.items():
-        if not is_whole(i):
-            raise ValueError(
-                f"vocabulary must give each token its id, a whole number; received {i!r} for "
-                f"{token!r}."
-            )
-    tokens = [""] * (max(vocabulary.values(), default=-1) + 1)
-    for token, i in vocabulary.items():
-        tokens[i] = str(token)
-    return tokens
-
-
-def _special(tokens):
-    """Ids of tokens such as ``[UNK]``, ``<s>`` and ``<|endoftext|>``."""
-    pairs = {"[": "]", "<": ">"}
-    return {i for i, t in enumerate(tokens) if len(t) > 2 and t[-1] == pairs.get(t[0])}
+def _padding(tokens):
+    """Id of the padding, or None. In a ``word_index`` of Keras it is 0, which no word has."""
+    named = (tokens.index(name) for name in PADDING if name in tokens)
+    return next(named, 0 if tokens[0] is None else None)
 
 
 def _projected(rows, width, seed):
@@ -255,82 +253,31 @@ def _projected(rows, width, seed):
     return (rows @ rotation.T).astype("float32")
 
 
-class _Lookup:
-    """Finds a vector for each token, one way after another."""
-
-    def __init__(self, vectors, subwords, tokens, special):
-        self.vectors, self.tokens, self.special = vectors, tokens, special
-        self.known = getattr(vectors, "key_to_index", vectors)
-        self.guesses = hasattr(vectors, "vectors_ngrams")
-        self.subwords = subwords
-
-    def all(self):
-        """For each token how it was found, or None, and its vector."""
-        ways, found = [], []
-        for i, token in enumerate(self.tokens):
-            way, key = self._key(token, i in self.special)
-            ways.append(way)
-            found.append(None if way is None else np.asarray(self.vectors[key], "float32"))
-        if self.subwords:
-            self._from_words(ways, found)
-        return ways, found
-
-    def _key(self, token, special):
-        if special:  # "[SEP]" is not about the word "sep"
-            return ("by name", token) if token in self.known else (None, None)
-        bare = token.removeprefix("##").lstrip(MARKERS)
-        for way, key in (
-            ("by name", token),
-            ("in lower case", token.lower()),
-            ("without a mark", bare),
-            ("without a mark", bare.lower()),
-        ):
-            if key and key in self.known:
-                return way, key
-        if self.guesses and bare:
-            return "from letters", bare
-        return None, None
-
-    def _from_words(self, ways, found):
-        """The mean of the words that begin with a token (or, after ``##``, hold it later on)."""
-        starts: dict[str, list[int]] = {}
-        insides: dict[str, list[int]] = {}
-        for i, token in enumerate(self.tokens):
-            bare = token.removeprefix("##").lstrip(MARKERS).lower()
-            if ways[i] is None and i not in self.special and len(bare) > 1 and bare.isalpha():
-                (insides if token.startswith("##") else starts).setdefault(bare, []).append(i)
-        if not starts and not insides:
-            return
-        longest = max(map(len, [*starts, *insides]))
-        sums: dict[int, list] = {}
-        for word in self.known:
-            lower = word.lstrip(MARKERS).lower()
-            ids = [i for end in range(2, min(len(lower), longest + 1))
-                   for i in starts.get(lower[:end], ())]  # fmt: skip
-            if insides:
-                parts = {lower[a:b] for a in range(1, len(lower) - 1)
-                         for b in range(a + 2, min(len(lower), a + longest) + 1)}  # fmt: skip
-                ids += [i for part in parts for i in insides.get(part, ())]
-            for i in ids:
-                total = sums.setdefault(i, [0.0, 0])
-                total[0] = total[0] + np.asarray(self.vectors[word], "float32")
-                total[1] += 1
-        for i, (total, count) in sums.items():
-            ways[i], found[i] = "from words", total / count
-
-
 def _coverage(tokens, ways, frequencies):
     by: dict[str, int] = {}
     for way in ways:
         if way:
             by[way] = by.get(way, 0) + 1
-    missed = [token for token, way in zip(tokens, ways, strict=True) if way is None]
+    pairs = [(token, way) for token, way in zip(tokens, ways, strict=True) if token is not None]
+    missed = [token for token, way in pairs if way is None]
     share = None
     if frequencies:
-        counts = [frequencies.get(token, 0) for token in tokens]
-        total = sum(counts)
-        share = (
-            sum(n for n, way in zip(counts, ways, strict=True) if way) / total if total else None
-        )
+        total = sum(frequencies.get(token, 0) for token, _ in pairs)
+        share = sum(frequencies.get(t, 0) for t, way in pairs if way) / total if total else None
         missed.sort(key=lambda token: -frequencies.get(token, 0))
-    return Coverage(sum(map(bool, ways)), len(tokens), missed, by, share)
+    return Coverage(sum(map(bool, ways)), len(pairs), missed, by, share)
+
+
+def _warn_if_low(coverage, special):
+    share = coverage.share_of_text
+    missed = [token for token in coverage.missed if token not in special]
+    if share is None:
+        share = coverage.covered / (coverage.covered + len(missed))
+    if share < LOW:
+        what = "vocabulary" if coverage.share_of_text is None else "text"
+        warnings.warn(
+            f"Only {100 * share:.1f} % of the {what} starts from a vector, the others, such as "
+            f"{coverage.missed[0]!r}, are drawn: train vectors on the model's own tokens "
+            "(unit=tokenizer), or take vectors of the same language whose words are spelled alike.",
+            stacklevel=4,
+        )

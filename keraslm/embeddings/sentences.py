@@ -8,12 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from keraslm._scripts import warn_of_clauses
 from keraslm._types import StrPath
 from keraslm.data.readers import gathered, read_blocks
+from keraslm.embeddings.words import stop_words_of, word_pattern
 
 END = "\0"  # stands after each sentence in a block of tokens; no text file holds it
+CLAUSES = (
+    "unit='words' makes one word of whole clauses such as {clause!r}: this script puts no blanks "
+    "between words. Take unit='jieba' (Chinese words), unit='characters', a tokenizer, or a "
+    "function that splits a line."
+)
 WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")  # white space that is not a byte
-WORD = re.compile(rf"\w+(?:['’]\w+)*|{END}")
 
 
 def tokenizing(unit, lower=None) -> Callable[[str], list[str]]:
@@ -35,7 +41,7 @@ def tokenizing(unit, lower=None) -> Callable[[str], list[str]]:
         split = _by_line(unit)
     elif unit == "words":
         lower = True if lower is None else lower
-        split = lambda lines: WORD.findall(lines.replace("\n", END) + END)  # noqa: E731
+        split = _words()
     elif unit == "whitespace":
         split = lambda lines: (lines.replace("\n", f" {END} ") + f" {END}").split()  # noqa: E731
     elif unit == "characters":
@@ -48,6 +54,17 @@ def tokenizing(unit, lower=None) -> Callable[[str], list[str]]:
             f"received {unit!r}."
         )
     return (lambda lines: split(lines.lower())) if lower else split
+
+
+def _words():
+    pattern, is_checked = word_pattern(END), False
+
+    def words(lines):
+        nonlocal is_checked
+        is_checked = is_checked or warn_of_clauses(lines, CLAUSES)  # once is enough
+        return pattern.findall(lines.replace("\n", END) + END)
+
+    return words
 
 
 def _kernel():
@@ -87,13 +104,20 @@ class Sentences:
     Args:
         corpus: a path that `keraslm.data.read_texts` takes, or an iterable of texts, or of token
             lists, which are taken as they are.
-        unit: ``"words"`` (runs of letters and digits), ``"whitespace"`` (text that is tokenised
+        unit: ``"words"`` (letters and digits with their marks, in any script that puts blanks
+            between words, and emoji; no punctuation), ``"whitespace"`` (text that is tokenised
             already), ``"characters"``, ``"jieba"`` (Chinese words, if jieba is installed), a
             `keraslm.tokenizers.Tokenizer`, or a function from a line to its tokens.
-        lower: lower-case first; default: for ``"words"`` only.
+        lower: lower-case first; default: for ``"words"`` only. Accents and marks stay.
+        stop_words: tokens to leave out: ``"english"``, ``"chinese"``, or a list. Those around them
+            move together.
+
+    Warns:
+        UserWarning: ``"words"`` on Chinese, Japanese, Thai, Lao, Khmer or Burmese, which make
+            words of whole clauses.
 
     Raises:
-        ValueError: a corpus or unit that is none of these.
+        ValueError: a corpus, unit or ``stop_words`` that is none of these.
 
     Example:
         >>> list(Sentences(["To be, or not to be."]))
@@ -101,7 +125,11 @@ class Sentences:
     """
 
     def __init__(
-        self, corpus: StrPath | Iterable[Any], unit: Any = "words", lower: bool | None = None
+        self,
+        corpus: StrPath | Iterable[Any],
+        unit: Any = "words",
+        lower: bool | None = None,
+        stop_words: str | Iterable[str] = (),
     ) -> None:
         if not isinstance(corpus, (str, os.PathLike)):
             if not isinstance(corpus, Iterable) or isinstance(corpus, (bytes, dict)):
@@ -113,7 +141,8 @@ class Sentences:
                 corpus = list(corpus)
         self.corpus: Any = corpus
         self.tokens = tokenizing(unit, lower)
-        self.is_split = unit == "whitespace" and not lower
+        self.stop_words = stop_words_of(stop_words)
+        self.is_split = unit == "whitespace" and not lower and not self.stop_words
 
     def __iter__(self) -> Iterator[list[str]]:
         for block in self.blocks():
@@ -126,6 +155,11 @@ class Sentences:
 
     def blocks(self) -> Iterator[list[str]]:
         """Token lists of about a megabyte of text, `END` after each sentence: the fast way."""
+        stop = self.stop_words
+        for block in self._blocks():
+            yield [token for token in block if token not in stop] if stop else block
+
+    def _blocks(self):
         texts = self._texts()
         if texts is not None:
             yield from map(self.tokens, texts)
@@ -182,7 +216,7 @@ def encode(
     sentences: Sentences,
     min_count: int = 5,
     max_size: int | None = None,
-    stop_words: Iterable[str] = (),
+    stop_words: str | Iterable[str] = (),
     path=None,
 ) -> Encoded:
     """Count the words, prune the vocabulary, and give the corpus as ids, reading it once.
@@ -193,7 +227,7 @@ def encode(
         sentences: the corpus.
         min_count: rarer words are dropped.
         max_size: the most frequent words are kept.
-        stop_words: dropped.
+        stop_words: dropped; as in `Sentences`.
         path: keep the ids in this file instead of memory.
 
     Raises:
@@ -225,7 +259,7 @@ def encode(
     words = np.array(list(numbers), object)
     keep = counts >= min_count
     keep[0] = False  # the end of a sentence is no word
-    for word in stop_words:
+    for word in stop_words_of(stop_words):
         if word in numbers:
             keep[numbers[word]] = False
     order = np.lexsort((np.arange(len(words)), -counts))  # ties: the first seen first

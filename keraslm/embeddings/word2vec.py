@@ -24,6 +24,7 @@ def train_word2vec(
     window: int = 5,
     min_count: int = 5,
     max_size: int | None = None,
+    stop_words: str | Iterable[str] = (),
     skip_gram: bool = False,
     negative: int = 5,
     learning_rate: float = 0.025,
@@ -44,6 +45,7 @@ def train_word2vec(
         window: tokens looked at on each side.
         min_count: rarer tokens get no vector.
         max_size: so many of the most frequent tokens get one.
+        stop_words: tokens left out: ``"english"``, ``"chinese"``, or a list; see `Sentences`.
         skip_gram: skip-gram instead of CBOW.
         negative: negative samples for each token.
         learning_rate: of the start; it falls to 0.0001.
@@ -63,7 +65,8 @@ def train_word2vec(
 
     options = {"compute_loss": report is not None}
     model = _train(
-        Word2Vec, corpus, unit, lower, report, epochs, options, vector_size=vector_size,
+        Word2Vec, Sentences(corpus, unit, lower, stop_words), report, epochs, options,
+        vector_size=vector_size,
         window=window, min_count=min_count, max_final_vocab=max_size, sg=int(skip_gram),
         negative=negative, alpha=learning_rate, workers=workers, seed=seed,
     )  # fmt: skip
@@ -80,6 +83,7 @@ def train_fasttext(
     window: int = 5,
     min_count: int = 5,
     max_size: int | None = None,
+    stop_words: str | Iterable[str] = (),
     skip_gram: bool = False,
     negative: int = 5,
     learning_rate: float = 0.025,
@@ -111,7 +115,8 @@ def train_fasttext(
     from gensim.models import FastText
 
     model = _train(
-        FastText, corpus, unit, lower, report, epochs, {}, vector_size=vector_size,
+        FastText, Sentences(corpus, unit, lower, stop_words), report, epochs, {},
+        vector_size=vector_size,
         window=window, min_count=min_count, max_final_vocab=max_size, sg=int(skip_gram),
         negative=negative, alpha=learning_rate, workers=workers, seed=seed, min_n=min_n,
         max_n=max_n, bucket=bucket,
@@ -119,8 +124,7 @@ def train_fasttext(
     return model.wv
 
 
-def _train(make, corpus, unit, lower, report, epochs, options, *, min_count, workers, **settings):
-    sentences = Sentences(corpus, unit, lower)
+def _train(make, sentences, report, epochs, options, *, min_count, workers, **settings):
     workers = workers or os.cpu_count() or 1
     # gensim reads such a file without Python, on all threads; token lists it reads on one.
     with tempfile.TemporaryDirectory(prefix="keraslm-") as folder:

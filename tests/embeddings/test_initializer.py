@@ -63,7 +63,8 @@ def test_fasttext_gives_the_others_a_vector(pattern):
 def test_draws_have_the_mean_and_spread_of_the_hits():
     rng = np.random.default_rng(0)
     known = {f"w{i}": row for i, row in enumerate(rng.normal([3, -1], [1, 0.1], (500, 2)))}
-    start = VectorInitializer(known, [*known, *(f"?{i}" for i in range(5000))], scale="raw")
+    with pytest.warns(UserWarning, match=r"Only 9.1 % of the vocabulary starts from a vector"):
+        start = VectorInitializer(known, [*known, *(f"?{i}" for i in range(5000))], scale="raw")
     drawn = start.table()[500:]
     np.testing.assert_allclose(drawn.mean(0), [3, -1], atol=0.1)
     np.testing.assert_allclose(drawn.std(0), [1, 0.1], rtol=0.1)
@@ -176,12 +177,13 @@ WORDS = ["the", "cat", "dog", "sat", "mat"]
 def test_a_dict_is_used_by_its_ids(ids):
     rows = np.random.default_rng(0).normal(size=(5, 6)).astype("f4")
     start = VectorInitializer(dict(zip(WORDS, rows, strict=True)), ids, scale="raw")
-    layer = keras.layers.Embedding(6, 6, embeddings_initializer=start)
-    layer.build()
-    for word, row in zip(WORDS, rows, strict=True):
-        np.testing.assert_allclose(layer.embeddings[ids[word]], row, atol=1e-6)
+    for size in (6, 9):  # more rows than ids are drawn
+        layer = keras.layers.Embedding(size, 6, embeddings_initializer=start)
+        layer.build()
+        for word, row in zip(WORDS, rows, strict=True):
+            np.testing.assert_allclose(layer.embeddings[ids[word]], row, atol=1e-6)
     small = keras.layers.Embedding(5, 6, embeddings_initializer=start)
-    with pytest.raises(ValueError, match="a table of 6 rows"):
+    with pytest.raises(ValueError, match="input_dim=6"):
         small.build()
-    with pytest.raises(ValueError, match="its id, a whole number; received '1' for 'the'"):
+    with pytest.raises(ValueError, match="ids, which are whole numbers from 0 on"):
         VectorInitializer({"the": rows[0]}, {"the": "1"})

@@ -1,6 +1,7 @@
 """Texts as token lists, and as numbers."""
 
 import gzip
+import unicodedata
 
 import numpy as np
 import pytest
@@ -118,3 +119,78 @@ def test_words_split_without_python_are_the_same(monkeypatch, tmp_path):
     for fast, slow in zip(found[:2], found[2:], strict=True):
         assert fast.words == slow.words and fast.counts.tolist() == slow.counts.tolist()
         np.testing.assert_array_equal(fast.ids, slow.ids)
+
+
+SCRIPTS = {
+    "Hindi": "हिन्दी विकिपीडिया में",
+    "Thai": "วัตถุ ท้องฟ้า",
+    "Tamil": "தமிழ் மொழி",
+    "Malayalam, with a joiner at the end": "അവന്\u200d മലയാളം",
+    "Sinhala": "ශ්\u200dරී ලංකාව",
+    "Arabic": "مُحَمَّد كَتَبَ",
+    "Persian": "می\u200cخواهم کتاب",
+    "Hebrew": 'שָׁלוֹם צה״ל צה"ל ג׳ירפה',
+    "accents apart": unicodedata.normalize("NFD", "café déjà tiếng việt край"),
+    "Korean letters apart": unicodedata.normalize("NFD", "한국어 문장"),
+    "Japanese marks apart": unicodedata.normalize("NFD", "がっこう ガラス"),
+    "apostrophes": "don't l’été ʻokina col·lecció",
+    "emoji": "❤️ 👩\u200d👩\u200d👧 👍🏽 🇩🇪 1️⃣ 👩🏽\u200d❤️\u200d👨🏻",
+    "Mongolian": "ᠮᠣᠩᠭᠣᠯ ᠪᠢᠴᠢᠭ",
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_words_are_whole_in_every_script(name):
+    text = SCRIPTS[name]
+    assert list(Sentences([text])) == [text.split()]
+
+
+def test_punctuation_and_symbols_are_no_words():
+    text = "¿Qué? «हिन्दी»। (שָׁלוֹם), “x” – 3 + 4 = 7 © ท้อง\u200bฟ้า 😀😀!"
+    expected = "qué हिन्दी שָׁלוֹם x 3 4 7 ท้อง ฟ้า 😀 😀"
+    assert list(Sentences([text])) == [expected.split()]
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("name", sorted(SCRIPTS.keys() - {"Thai", "Japanese marks apart"}))
+def test_words_are_those_of_unicode(name):
+    """Where UAX 29 has a rule: it leaves Thai and Japanese to dictionaries."""
+    regex = pytest.importorskip("regex")
+    text = SCRIPTS[name]
+    pieces = regex.split(r"\b", text, flags=regex.VERSION1 | regex.WORD)
+    assert list(Sentences([text])) == [[piece for piece in pieces if piece.strip()]]
+
+
+CLAUSES = {
+    "Chinese": "我们爱北京天安门，天安门上太阳升。",
+    "Japanese": "吾輩は猫である。名前はまだ無い。",
+    "Thai": "ภาษาไทยเป็นภาษาที่มีระดับเสียงของคำแน่นอน",
+}
+
+
+@pytest.mark.parametrize("name", CLAUSES)
+def test_clauses_that_become_words_are_said_once(name):
+    sentences = Sentences([CLAUSES[name]])
+    with pytest.warns(UserWarning, match="unit='words' makes one word of whole clauses") as seen:
+        assert list(sentences) == list(sentences)
+    assert len(seen) == 1
+    list(Sentences([CLAUSES[name]], "characters"))
+    list(Sentences(["我们 爱 北京 天安门", "an English text on 北京天安门 and more in English"]))
+
+
+def test_stop_words(tmp_path):
+    texts = ["The king and the queen of Spain\nare", "我们 爱 北京 的 天安门"]
+    assert list(Sentences(texts, stop_words="english"))[0] == ["king", "queen", "spain"]
+    assert list(Sentences(texts, lower=False, stop_words="english"))[0] == [
+        "king", "queen", "Spain",
+    ]  # fmt: skip
+    assert list(Sentences(texts, stop_words="chinese"))[-1] == ["爱", "北京", "天安门"]
+    for unit in ("words", "whitespace"):
+        sentences = Sentences(texts, unit, stop_words=["king", "爱"])
+        words = {word for sentence in sentences for word in sentence}
+        assert not words & {"king", "爱"} and {"queen", "的"} <= words
+        assert set(encode(sentences, 1).words) == words
+    assert "king" not in encode(Sentences(texts), 1, stop_words=iter(["king"])).words
+    for wrong in ("the", "french", 5, [1]):
+        with pytest.raises(ValueError, match="stop_words"):
+            Sentences(texts, stop_words=wrong)

@@ -67,3 +67,10 @@ def test_fasttext_guesses_unseen_words(pattern):
     assert len(lines) == 2 and "tokens/s" in lines[0]
     with pytest.raises(ValueError, match="holds white space"):
         train_fasttext([["two words"] * 9], 4)
+
+
+@pytest.mark.parametrize("train", [train_word2vec, train_fasttext])
+def test_stop_words_have_no_vector(train):
+    texts = ["the king and the queen of spain"] * 20
+    vectors = train(texts, 4, epochs=1, workers=1, stop_words="english")
+    assert set(vectors.key_to_index) == {"king", "queen", "spain"}

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from keraslm.export.to_saved_model.graph_models import byte_alphabet
+from keraslm._scripts import byte_alphabet
 from keraslm.export.to_saved_model.graph_reading import byte_token, unsupported
 from keraslm.tokenizers.spacing import is_chinese
 

@@ -6,18 +6,12 @@ from functools import cache
 import numpy as np
 import tensorflow as tf
 
+from keraslm._scripts import byte_alphabet
 from keraslm.export.to_saved_model.graph_pretokenize import Step, Text, characters_of
 from keraslm.export.to_saved_model.graph_split import lookup, shift
 from keraslm.export.to_saved_model.graph_trie import Trie
 
 _NEVER = np.iinfo(np.int32).max
-
-
-def byte_alphabet() -> dict[str, int]:
-    """GPT-2's visible character for each byte: {character: byte}."""
-    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    hidden = [b for b in range(256) if b not in visible]
-    return {chr(b): b for b in visible} | {chr(256 + i): b for i, b in enumerate(hidden)}
 
 
 def to_bytes(codes):
