@@ -8,6 +8,7 @@ import warnings
 CHINESE = "\u3041-\u3096\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 OTHERS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17d3\uaa60-\uaa7f"  # Thai, Lao, Burmese, Khmer
 CLAUSE = re.compile(f"[{CHINESE}]{{5,}}|[{OTHERS}]{{20,}}")
+UNSPACED = re.compile(f"[{CHINESE}\u30a1-\u30ff{OTHERS}]")
 ENOUGH = 0.2  # of all words; in segmented Chinese some 1 % are so long
 
 

@@ -56,9 +56,10 @@ class VectorInitializer(keras.initializers.Initializer):
     For GPT and BERT and for any ``keras.layers.Embedding``. Each token takes the first that there
     is of: the vector of the same name; of its lower case; of both without the mark of a subword
     (``Ġ``, ``##``, ``▁``), tokens of byte-level BPE as the text that they are; what FastText makes
-    of its letters; the mean of the known words that it is a part of. So every character that the
-    words have gets a vector. The others, and special tokens without a vector of that very name,
-    are drawn with the mean and spread of the vectors found. The row of the padding is zero.
+    of its letters; the mean of the known words that it is a part of, or that are parts of it. So
+    every character that the words have gets a vector. The others, and special tokens without a
+    vector of that very name, are drawn with the mean and spread of the vectors found. The row of
+    the padding is zero.
 
     The config leaves the vectors out, so a saved model stays small and loads without them: its
     table is in its weights. A clone made from the config draws, and warns.
@@ -75,7 +76,7 @@ class VectorInitializer(keras.initializers.Initializer):
             ``"raw"``: the vectors as they are.
         padding: id of the padding token, whose row becomes zero; default: the one called
             ``""``, ``"[PAD]"`` or ``"<pad>"``.
-        subwords: give subwords that have no vector the mean of the words that they are part of.
+        subwords: give tokens that have no vector the mean of words, as above.
         frequencies: token to count in some text, to tell how much of the text is covered.
         projection: if the table is narrower than the vectors, their main components (PCA); if it
             is wider, a random rotation, which keeps all angles. False: an error instead.

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keraslm._scripts import byte_alphabet
+from keraslm._scripts import UNSPACED, byte_alphabet
+from keraslm.embeddings.words import word_pattern
 
 MARKERS = "Ġ▁"  # of byte-level BPE and of SentencePiece, at the start of a word
 
@@ -140,6 +141,7 @@ class Lookup:
         self.guesses = hasattr(vectors, "vectors_ngrams")
         self.subwords = subwords
         self.keys_are_bytes = _are_bytes(self.known)
+        self.longest = max(map(len, self.known), default=0)
         self.by_text: dict[str, str] = {}  # a key by what it says, where its spelling says more
         for key in self.known:
             text = self._text_of_key(key)
@@ -169,6 +171,7 @@ class Lookup:
         if self.subwords:
             for exact in (True, False):
                 self._from_words(ways, found, exact)
+            self._from_own_words(ways, found)
         return ways, found
 
     def _key(self, token, special):
@@ -180,10 +183,7 @@ class Lookup:
         for way, key in (
             ("by name", token if is_name else None),
             ("in lower case", token.lower() if is_name else None),
-            ("without a mark", text),
-            ("without a mark", text and text.lower()),
-            ("without a mark", text and self.by_text.get(text)),
-            ("without a mark", text and self.by_text.get(text.lower())),
+            ("without a mark", text and self._key_of(text)),
         ):
             if key and key in self.known:
                 return way, key
@@ -248,6 +248,33 @@ class Lookup:
         sums = csr_array((ones, (tokens, words)), shape=(len(rows), len(used)))
         means = (sums @ table) / np.bincount(tokens)[:, None].astype("float32")
         return zip(rows.tolist(), means, strict=True)
+
+    def _from_own_words(self, ways, found):
+        """Give tokens the mean of the words in them: ``，我们`` or ``北京的``, ``."The``."""
+        for i, token in enumerate(self.vocabulary.tokens):
+            if token is None or ways[i] is not None or i in self.special:
+                continue
+            text = self._text_of_token(token) or ""
+            keys = [key for word in word_pattern().findall(text) for key in self._keys_in(word)]
+            if keys:
+                rows = [np.asarray(self.vectors[key], "float32") for key in keys]
+                ways[i], found[i] = "from its words", np.mean(rows, axis=0)
+
+    def _keys_in(self, word):
+        """A word if it has a vector; of a script without blanks, the longest words one by one."""
+        start = 0
+        sizes = range(min(len(word), self.longest), 0, -1) if UNSPACED.search(word) else [len(word)]
+        while start < len(word):
+            parts = (word[start : start + size] for size in sizes if start + size <= len(word))
+            keys = ((part, self._key_of(part)) for part in parts)
+            part, key = next(((part, key) for part, key in keys if key), (word[start], None))
+            if key:
+                yield key
+            start += len(part)
+
+    def _key_of(self, text):
+        known = (t for t in (text, text.lower()) if t in self.known)
+        return next(known, None) or self.by_text.get(text) or self.by_text.get(text.lower())
 
 
 def _parts(word, sizes, place):

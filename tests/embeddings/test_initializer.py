@@ -1,5 +1,6 @@
 """Vectors put under a model."""
 
+import collections
 import warnings
 
 import keras
@@ -10,6 +11,7 @@ import keraslm
 from keraslm.embeddings import VectorInitializer, train_fasttext
 from keraslm.models import BERT, GPT
 from keraslm.pipeline import train_vectors
+from keraslm.tokenizers import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -163,27 +165,132 @@ def test_misfits_are_told(lm, vectors):
 
 
 WORDS = ["the", "cat", "dog", "sat", "mat"]
+VECTORS = {word: np.full(2, i + 1, "float32") for i, word in enumerate(WORDS)}
 
 
 @pytest.mark.parametrize(
     "ids",
     [
-        {"[UNK]": 0, "the": 1, "cat": 2, "dog": 3, "sat": 4, "mat": 5},
         {"mat": 5, "dog": 3, "the": 1, "[UNK]": 0, "cat": 2, "sat": 4},
-        {"the": 1, "cat": 2, "dog": 3, "sat": 4, "mat": 5},
+        {word: i + 1 for i, word in enumerate(WORDS)},  # word_index of Keras
+        {word: np.int64(7 - i) for i, word in enumerate(WORDS)},
     ],
-    ids=["in order", "in another order", "from 1 on"],
 )
-def test_a_dict_is_used_by_its_ids(ids):
-    rows = np.random.default_rng(0).normal(size=(5, 6)).astype("f4")
-    start = VectorInitializer(dict(zip(WORDS, rows, strict=True)), ids, scale="raw")
-    for size in (6, 9):  # more rows than ids are drawn
-        layer = keras.layers.Embedding(size, 6, embeddings_initializer=start)
-        layer.build()
-        for word, row in zip(WORDS, rows, strict=True):
-            np.testing.assert_allclose(layer.embeddings[ids[word]], row, atol=1e-6)
-    small = keras.layers.Embedding(5, 6, embeddings_initializer=start)
-    with pytest.raises(ValueError, match="input_dim=6"):
-        small.build()
-    with pytest.raises(ValueError, match="ids, which are whole numbers from 0 on"):
-        VectorInitializer({"the": rows[0]}, {"the": "1"})
+def test_a_dict_is_read_by_its_ids(ids):
+    layer = keras.layers.Embedding(9, 2, VectorInitializer(VECTORS, ids, scale="raw"))
+    layer.build()
+    table = np.asarray(layer.embeddings)
+    for word in WORDS:
+        np.testing.assert_array_equal(table[int(ids[word])], VECTORS[word])
+    if "[UNK]" not in ids and min(ids.values()) == 1:
+        np.testing.assert_array_equal(table[0], 0)  # padding
+    assert VectorInitializer(VECTORS, ids).coverage.total == len(ids)
+
+
+def test_vocabularies_of_keras_and_hugging_face():
+    import tokenizers
+
+    layer = keras.layers.StringLookup(vocabulary=WORDS[::-1])
+    table = VectorInitializer(VECTORS, layer, scale="raw").table()
+    for word, i in zip(WORDS, np.asarray(layer(WORDS)), strict=True):
+        np.testing.assert_array_equal(table[i], VECTORS[word])
+    engine = tokenizers.Tokenizer(tokenizers.models.WordLevel(unk_token="[UNK]"))
+    engine.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    trainer = tokenizers.trainers.WordLevelTrainer(special_tokens=["[UNK]"], show_progress=False)
+    engine.train_from_iterator(["the cat sat", "the dog sat mat the"], trainer)
+    for vocabulary in (engine, engine.get_vocab(), Tokenizer(engine)):
+        table = VectorInitializer(VECTORS, vocabulary, scale="raw").table()
+        for word in WORDS:
+            i = engine.token_to_id(word)
+            np.testing.assert_array_equal(table[i], VECTORS[word])
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "message"),
+    [
+        ({"the": 3, "cat": 3}, "gives the id 3 to two tokens, 'the' and 'cat'"),
+        ({1: "the", 2: "cat"}, r"from tokens to ids.*received 1: 'the'"),
+        ({"the": 0.5}, "whole numbers from 0 on; received 'the': 0.5"),
+        ({"the": -1}, "received 'the': -1"),
+        ("the", "received the string 'the'"),
+        ({}, "vocabulary is empty"),
+    ],
+)
+def test_dicts_that_are_no_vocabulary(vocabulary, message):
+    with pytest.raises(ValueError, match=message):
+        VectorInitializer(VECTORS, vocabulary)
+
+
+def test_a_table_that_is_too_small_is_a_sentence():
+    start = VectorInitializer(VECTORS, {word: i + 1 for i, word in enumerate(WORDS)})
+    with pytest.raises(ValueError, match=r"largest id of the vocabulary is 5.*Take input_dim=6"):
+        keras.layers.Embedding(5, 2, start).build()
+
+
+CHINESE = ["我们爱北京天安门，天安门上太阳升。", "北京的太阳和天安门的人们，我们爱人们。"] * 9
+SPLIT = ["我们", "爱", "北京", "天安门", "太阳", "升", "人们", "的", "和", "上", "，", "。"]
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_words_reach_the_tokens_of_byte_level_bpe(as_dict):
+    tokenizer = Tokenizer.train([*CHINESE, "the cat sat, The dog"] * 3, "bpe", 330)
+    rng = np.random.default_rng(0)
+    known = {word: rng.normal(size=4) for word in [*SPLIT, *WORDS, "é"]}
+    ids = [i for ids in tokenizer.encode_batch(CHINESE) for i in ids]
+    names = tokenizer.vocabulary
+    counts = collections.Counter(names[i] for i in ids)
+    vocabulary = tokenizer.engine.get_vocab() if as_dict else tokenizer
+    start = VectorInitializer(known, vocabulary, scale="raw", frequencies=counts)
+    assert start.coverage.share_of_text == 1
+    table, seen = start.table(), set()
+    for i in range(len(names)):  # what the engine decodes is the reference
+        text = tokenizer.decode([i]).strip().lower()
+        if text in known:
+            seen.add(text)
+            np.testing.assert_allclose(table[i], known[text], rtol=1e-6)
+    assert {"我们", "天安门", "the", "，"} <= seen
+    half = next(i for i, n in enumerate(names) if n == "é")  # a byte, not the letter
+    assert not np.allclose(table[half], known["é"])
+
+
+def test_a_token_of_several_words_is_their_mean():
+    words = {"我们": [1.0, 1.0], "我": [9.0, 9.0], "北京": [3.0, 5.0], "the": [7.0, 7.0]}
+    tokens = ["，我们", "我们。北京", '."The', "theory", "我们", "北京", "the"]
+    start = VectorInitializer(words, tokens, scale="raw")
+    np.testing.assert_allclose(start.table()[:3], [[1, 1], [2, 3], [7, 7]])
+    assert start.coverage.missed == ["theory"] and start.coverage.by["from its words"] == 3
+
+
+def test_every_character_of_the_words_has_a_vector():
+    words = {"हिन्दी": [1.0, 2.0], "हिम": [3.0, 4.0], "天安门": [5.0, 6.0], "Don't": [7.0, 8.0]}
+    characters = sorted(set("".join(words)))
+    for tokens in (characters, Tokenizer.train(list(words), "char")):
+        start = VectorInitializer(words, tokens, scale="raw")
+        assert set(start.coverage.missed).isdisjoint(characters)
+    table = dict(
+        zip(characters, VectorInitializer(words, characters, scale="raw").table(), strict=True)
+    )
+    np.testing.assert_allclose(table["ि"], [2, 3])
+    np.testing.assert_allclose(table["म"], [3, 4])
+    np.testing.assert_allclose(table["安"], [5, 6])
+    np.testing.assert_allclose(table["o"], [7, 8])
+
+
+def test_vectors_of_another_byte_level_bpe_are_read_as_text():
+    one = Tokenizer.train(CHINESE, "bpe", 300)
+    known = {name: np.full(2, i, "float32") for i, name in enumerate(one.vocabulary)}
+    words = VectorInitializer(known, ["北京", "我们", "?"], scale="raw", subwords=False)
+    for row, word in zip(words.table(), ["北京", "我们"], strict=False):
+        assert one.decode([int(row[0])]) == word
+
+
+def test_low_coverage_is_said():
+    known = {"the": np.ones(2), "cat": np.zeros(2)}
+    tokens = ["<unk>", "the", "cat", "?", "!", ";"]
+    with pytest.warns(UserWarning, match=r"Only 40.0 % of the vocabulary.*unit=tokenizer"):
+        VectorInitializer(known, tokens)
+    VectorInitializer(known, tokens, frequencies={"the": 5, "?": 5})
+    with pytest.warns(UserWarning, match=r"Only 10.0 % of the text"):
+        VectorInitializer(known, tokens, frequencies={"the": 1, "?": 9})
+    with pytest.warns(UserWarning, match="such as '<unk>'"):
+        VectorInitializer(known, ["<unk>", "the"], frequencies={"the": 1, "<unk>": 9})
