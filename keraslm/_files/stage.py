@@ -42,7 +42,7 @@ class Stage:
 
     def __init__(self, place: Path, wait: float) -> None:
         self.place, self.new, self.journal = place, place / NEW, place / JOURNAL
-        self.pid, self.users = os.getpid(), 1
+        self.key, self.pid, self.users = _key(place), os.getpid(), 1
         self.file = _lock(place, wait)
 
     def empty(self) -> None:
@@ -59,7 +59,7 @@ class Stage:
         self.users -= 1
         if self.users or self.pid != os.getpid():  # a forked child must not end what goes on
             return
-        _held.pop(_key(self.place), None)
+        _held.pop(self.key, None)  # also if another thread ends it
         if self.journal.exists():  # Ctrl-C within the renames, or a full disk
             roll(self.place.parent, self.place)
         _drop(self.place, self.file)

@@ -479,3 +479,13 @@ def test_a_reserved_file_is_known_to_be_writable_and_written_meanwhile(inside):
             with replaced_file("state.npz") as new:
                 new.write_text(text_of)
             assert text("state.npz") == text_of
+
+
+def test_a_writer_may_be_ended_by_another_thread(inside):
+    writer = Writer("b", NAMES)
+    other = threading.Thread(target=writer.close)
+    other.start()
+    other.join()
+    assert is_clean(".")
+    save("b")
+    assert text("b/config.json") == "1 config.json"
