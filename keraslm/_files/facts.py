@@ -16,6 +16,7 @@ except ImportError:  # Windows
 
 MANIFEST = "manifest.json"
 VERSION = 1
+MOST = 10_000  # files of a folder of ours, of which a hundred is many
 Stamp = list[int]
 
 
@@ -27,13 +28,22 @@ def checked_path(path: object, name: str = "path") -> Path:
         name: of the argument, for errors.
 
     Raises:
-        ValueError: it is neither a str nor a path.
+        ValueError: it is neither a str nor a path, or no name.
     """
-    if not isinstance(path, (str, os.PathLike)):
+    if not isinstance(path, (str, os.PathLike)) or not str(path) or not is_name(str(path)):
         raise ValueError(
             f"{name} must be the name of a file or folder, a str or a Path; received {path!r:.80}."
         )
     return Path(path)
+
+
+def is_name(text: str) -> bool:
+    """Whether a file system can hold a name: no NUL, no half of a character."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 def digest(file: Path) -> str:
@@ -65,7 +75,7 @@ def files_below(folder: Path) -> Iterator[str]:
 def read_object(file: Path) -> dict[str, Any]:
     """A JSON object; an empty one if the file is missing or holds something else."""
     try:
-        value = json.loads(file.read_bytes())
+        value = json.loads(file.read_bytes()) if file.is_file() else None  # a pipe would hang
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
@@ -113,12 +123,12 @@ def is_inside(folder: Path, name: object) -> bool:
 
     Manifests and journals come with folders from elsewhere; what they say is not trusted.
     """
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not isinstance(name, str) or not name or not is_name(name):
         return False
     path = Path(name)
     if path.is_absolute() or path.drive or ".." in path.parts:
         return False
-    return not any((folder / parent).is_symlink() for parent in path.parents)
+    return not any((folder / parent).is_symlink() for parent in [*path.parents][:-1])
 
 
 # === The manifest ===
@@ -135,8 +145,9 @@ def exports_in(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def is_ours(manifest: dict[str, Any]) -> bool:
     """Whether a manifest was written by keraslm: a web app has a file of the same name."""
-    if manifest.get("keraslm") == VERSION and isinstance(manifest.get("files"), dict):
-        return True
+    files = manifest.get("files")
+    if manifest.get("keraslm") == VERSION and isinstance(files, dict):
+        return len(files) <= MOST
     return bool(manifest) and len(exports_in(manifest)) == len(manifest)
 
 
@@ -151,21 +162,23 @@ def has_foreign_manifest(folder: Path) -> bool:
 
 # Folders from before manifests listed files: by what they are known, and what in them is ours.
 # A name that ends in "/" stands for all files below.
+PAGE = (
+    "index.html", "app.js", "words.js", "style.css", "serve.py", "keraslm.js", "sampling.js",
+    "tokenizer.js", "stream.js", "spacing.js", "README.md", "model.json", "model.tflite",
+    "tokenizer.json", "vendor/",
+)  # fmt: skip
+SAVED_MODEL = ("saved_model.pb", "fingerprint.pb", "README.md", "variables/", "assets/")
 EARLIER: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
     (("config.json",), "keraslm_version",
      ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
-      "generation_config.json", "sample.json", "report.json", "README.md", MANIFEST,
-      "model.tflite", "model.litertlm", "mediapipe.tflite", "classifier.tflite", "embedder.tflite",
-      "saved_model/", "web/")),
+      "generation_config.json", "sample.json", "README.md", MANIFEST, "model.tflite",
+      "model.litertlm", "mediapipe.tflite", "classifier.tflite", "embedder.tflite",
+      *(f"saved_model/{name}" for name in SAVED_MODEL), *(f"web/{name}" for name in PAGE))),
     (("recipe.json", "vectors.npy", "vocabulary.txt"), "num_words",
      ("vectors.npy", "vocabulary.txt", "recipe.json", "counts.npy", "vectors_vocab.npy",
       "vectors_ngrams.npy", "results.json", "README.md")),
-    (("model.json", "keraslm.js"), "keraslm_version",
-     ("index.html", "app.js", "words.js", "style.css", "serve.py", "keraslm.js", "sampling.js",
-      "tokenizer.js", "stream.js", "spacing.js", "README.md", "model.json", "model.tflite",
-      "tokenizer.json", "vendor/")),
-    (("saved_model.pb", "README.md"), "keraslm",
-     ("saved_model.pb", "fingerprint.pb", "README.md", "variables/", "assets/")),
+    (("model.json", "keraslm.js"), "keraslm_version", PAGE),
+    (("saved_model.pb", "README.md"), "keraslm", SAVED_MODEL),
 )  # fmt: skip
 
 
@@ -175,6 +188,7 @@ def listed(folder: Path) -> dict[str, dict[str, Any] | None]:
     ``config.json`` and ``recipe.json`` of a folder from before the lists are known by a key,
     a SavedModel by its ``README.md``.
     """
+    folder = Path(os.path.realpath(folder))
     manifest = read_object(folder / MANIFEST)
     if is_ours(manifest) and "files" in manifest:
         return {

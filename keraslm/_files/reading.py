@@ -36,10 +36,11 @@ def read_whole(folder: str | os.PathLike, load: Callable[[Path], T]) -> T:
     place = facts.checked_path(folder)
     if not place.is_dir():
         return load(place)
+    place = Path(os.path.realpath(place))
     inner = ""
     if _is_part(place):
         place, inner = place.parent, place.name
-    repair(Path(os.path.realpath(place)))
+    repair(place)
     for attempt in range(TRIES):
         before = _state(place)
         error: Exception | None = None
@@ -48,7 +49,9 @@ def read_whole(folder: str | os.PathLike, load: Callable[[Path], T]) -> T:
                 value = load(view / inner)
             except Exception as caught:  # perhaps of a mixture
                 error = caught
-        if _state(place) == before:
+        # While a writer renames, a file may be gone from under a link though nothing else changed.
+        is_renaming = error is not None and bool(before[0]) and attempt < TRIES - 1
+        if _state(place) == before and not is_renaming:
             if error is not None:
                 raise error
             return value
@@ -84,9 +87,8 @@ def _view(folder: Path, journal: dict[str, Any]) -> Iterator[Path]:
     new, gone = folder / stage.NAME / stage.NEW, set(journal.get("remove", ()))
     with tempfile.TemporaryDirectory() as name:
         view = Path(name, folder.name)
-        real = Path(os.path.realpath(folder))
-        names = {n: real / n for n in facts.files_below(folder) if n not in gone}
-        names |= {n: real / stage.NAME / stage.NEW / n for n in facts.files_below(new)}
+        names = {n: folder / n for n in facts.files_below(folder) if n not in gone}
+        names |= {n: new / n for n in facts.files_below(new)}
         for link, file in names.items():
             if not link.startswith(stage.NAME):
                 (view / link).parent.mkdir(parents=True, exist_ok=True)

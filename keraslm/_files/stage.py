@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import sys
 import threading
 import time
@@ -96,19 +97,16 @@ def _lock(place: Path, wait: float) -> IO[str]:
     while True:
         os.makedirs(place, exist_ok=True)
         try:
-            if place.is_symlink() or set(os.listdir(place)) - PARTS:
-                raise FileExistsError(
-                    f"{place} is not a staging folder of keraslm. Give it another name."
-                )
-            file = open(place / OWNER, "a+", encoding="utf-8")  # noqa: SIM115
+            file = _open_owner(place)
         except FileNotFoundError:
             continue  # its owner has just removed it
         if _try_lock(file):
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file.fileno()), os.stat(place / OWNER)):
-                    file.truncate(0)
-                    file.write(str(os.getpid()))
-                    file.flush()
+                    with contextlib.suppress(OSError):  # a full disk
+                        file.truncate(0)
+                        file.write(str(os.getpid()))
+                        file.flush()
                     return file
         elif time.monotonic() - begin >= wait:
             file.seek(0)
@@ -124,6 +122,36 @@ def _lock(place: Path, wait: float) -> IO[str]:
                   file=sys.stderr, flush=True)  # fmt: skip
         file.close()
         time.sleep(0.01)
+
+
+def _open_owner(place: Path) -> IO[str]:
+    """The file that is locked; raises if the staging folder may be somebody else's trap.
+
+    It has a name that anybody can make, in a shared folder or in one that was downloaded: it counts
+    only if it belongs to us, to root or to whom the folder around it belongs, and holds no links.
+    """
+    status, around = os.lstat(place), os.stat(place.parent)
+    trusted = {os.geteuid(), 0, around.st_uid} if hasattr(os, "geteuid") else {status.st_uid}
+    # Only inside of a folder there is a journal.
+    parts = PARTS if place.name == NAME else PARTS - {JOURNAL, JOURNAL + ".part"}
+    is_ours = (
+        stat.S_ISDIR(status.st_mode)
+        and status.st_uid in trusted
+        and not set(os.listdir(place)) - parts
+        and not any((place / part).is_symlink() for part in parts)
+    )
+    if is_ours:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        try:
+            descriptor = os.open(place / OWNER, flags, 0o666)
+        except IsADirectoryError:
+            is_ours = False
+        else:
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
+                return os.fdopen(descriptor, "r+", encoding="utf-8")
+            os.close(descriptor)
+    raise FileExistsError(f"{place} is not a staging folder of keraslm. Give it another name.")
 
 
 def _try_lock(file: IO[str]) -> bool:
@@ -221,8 +249,7 @@ def _remove(base: Path, name: str, known: str | None) -> None:
 
 def set_aside(file: Path) -> str:
     """Keep a file that was changed by hand under a second name, which is returned."""
-    status = os.stat(file)
-    aside = file.with_name(f"{file.name}.edited-{status.st_mtime_ns % 16**8:08x}")
+    aside = file.with_name(f"{file.name}.edited-{facts.digest(file)[:8]}")
     with contextlib.suppress(FileExistsError):
         try:
             os.link(file, aside)
@@ -237,5 +264,9 @@ def read_journal(place: Path) -> dict[str, Any]:
     journal, base = facts.read_object(place / JOURNAL), place.parent
     shapes = {"move": list, "fences": list, "loose": list, "remove": dict, "was": dict}
     is_whole = all(isinstance(journal.get(key), kind) for key, kind in shapes.items())
-    names = [name for key in shapes for name in journal[key]] if is_whole else [None]
-    return journal if all(facts.is_inside(base, name) for name in names) else {}
+    if not is_whole:
+        return {}
+    # Only what a list of ours names, that of now or that of then, is touched.
+    listed = {*facts.listed(base), *facts.listed(place / NEW), facts.MANIFEST}
+    names = [name for key in shapes for name in journal[key]]
+    return journal if all(n in listed and facts.is_inside(base, n) for n in names) else {}

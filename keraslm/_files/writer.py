@@ -73,9 +73,9 @@ class Writer:
         self.path = _followed(path)
         self.names, self.fences = tuple(names), tuple(fences)
         self.keep, self.own, self.need = frozenset(keep), frozenset(own), need
-        if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"{path} is a file. Give the name of a folder.")
         with _named(path):
+            if self.path.exists() and not self.path.is_dir():
+                raise ValueError(f"{path} is a file. Give the name of a folder.")
             self._stage, self.is_new = _hold_for(self.path)
         try:
             if not self.is_new:
@@ -124,11 +124,13 @@ class Writer:
 
     def _check_file(self, name: str) -> None:
         there = self.path / name
-        stays = name in self.keep and (name in self.listed or there.name == CARD)
-        if stays or not os.path.lexists(there):
+        if not os.path.lexists(there):
             return
-        if not there.is_file() or there.is_symlink():
+        stays = name in self.keep and (name in self.listed or there.name == CARD)
+        if not there.is_file() or (there.is_symlink() and not stays):
             raise FileExistsError(f"{there} is no file. {ADVICE}")
+        if stays:
+            return
         if name not in self.listed and name not in self.own:
             raise FileExistsError(f"{there} was not written by keraslm. {ADVICE}")
         if facts.is_guarded(there):
@@ -180,7 +182,8 @@ class Writer:
         for name in names:
             there, known = self.path / name, (self.listed.get(name) or {}).get("sha256")
             entry = facts.entry_of(self.new / name)
-            found = self._digest(name, known, entry["sha256"])
+            is_plain = there.is_file() and not there.is_symlink()
+            found = facts.digest(there) if is_plain else None
             if entry["sha256"] == found:
                 files[name] = entry
                 report.unchanged.append(name)
@@ -217,16 +220,6 @@ class Writer:
                 self._stage.journal.unlink(missing_ok=True)  # nothing has moved: the old one stays
             raise
         return report
-
-    def _digest(self, name: str, known: str | None, new: str) -> str | None:
-        """The hash of what is there; ``None`` for nothing."""
-        there = self.path / name
-        if not there.is_file() or there.is_symlink():
-            return None
-        size, listed = os.path.getsize(there), (self.listed.get(name) or {}).get("bytes")
-        if known and known != new and size == listed and size >= 1 << 20:
-            return known  # a large file that will be replaced: its size is enough
-        return facts.digest(there)
 
     def _stale(self, stale: Collection[str], names: list[str],
                files: Listing) -> dict[str, str | None]:  # fmt: skip
@@ -391,7 +384,8 @@ def _named(path: str | os.PathLike) -> Iterator[None]:
         if error.strerror is None or isinstance(error, stage.BusyError):
             raise
         raise type(error)(
-            f"{path} cannot be written: {error.strerror} ({error.filename}). Give another name."
+            f"{path} cannot be written: {error.strerror} ({error.filename or path}). Give another "
+            "name."
         ) from error
 
 

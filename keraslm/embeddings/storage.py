@@ -14,6 +14,7 @@ from keraslm._types import KeyedVectors, StrPath
 NGRAMS = ("min_n", "max_n", "bucket")
 FILES = ("vectors.npy", "vocabulary.txt", "recipe.json", "README.md", "counts.npy",
          "vectors_vocab.npy", "vectors_ngrams.npy")  # fmt: skip
+CARD = "README.md"
 RESULTS = "results.json"  # of an evaluation, which is of older vectors then
 
 
@@ -69,7 +70,7 @@ def save_vectors(
         )
         if card is not None:
             (new / "README.md").write_text(card, encoding="utf-8")
-        report = writer.commit(stale=[*FILES, RESULTS])
+        report = writer.commit(stale=[*(name for name in FILES if name != CARD), RESULTS])
     warn_of(report._replace(removed=[]), folder)
     return Path(folder)
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from keraslm._files import checked_path
+
 HUB_FILES = ("*.json", "*.txt", "*.safetensors", "*/config.json")
 # Names that everybody knows without their owners. Others need one, so that a mistyped folder is
 # told at once and not looked for on the network.
@@ -24,7 +26,7 @@ OWNERS = {
 
 def find(path, revision=None, offline=False):
     """The folder that ``path`` means, downloaded if need be; see `from_pretrained`."""
-    folder = Path(path)
+    folder = checked_path(path)
     if folder.is_dir():
         return folder
     if len(folder.parts) == 1:

@@ -12,12 +12,12 @@
 
 import functools
 import json
-from pathlib import Path
 
 from keraslm import _files
-from keraslm._files import Writer, warn_of
+from keraslm._files import Writer, checked_path, warn_of
 from keraslm._files.facts import digest, read_object
 from keraslm._targets import MEDIAPIPE_FILES, TARGETS
+from keraslm._text import checked_str
 from keraslm._version import __version__
 from keraslm.generation.config import GenerationConfig
 from keraslm.models.loading import build_with_values, weights_of
@@ -88,10 +88,13 @@ def write(lm, folder, card=None, dtype=None):
         FileExistsError, BusyError: the folder holds something else of such a name, or another
             process writes there.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     check_tokenizer(lm)
-    folder = Path(folder)
+    folder = checked_path(folder, "folder")
+    if card is not None:
+        checked_str(card, "card")
     model, task = lm.model, classes.base_of(lm)
     sample = lm.sample
     if sample is not None and not _is_texts(sample):
@@ -121,13 +124,16 @@ def write(lm, folder, card=None, dtype=None):
     ) as writer:
         new = writer.new
         _write_json(new / "config.json", config)
-        save_file(weights, new / "model.safetensors")
+        try:
+            save_file(weights, new / "model.safetensors")
+        except SafetensorError as error:
+            raise OSError(f"The weights cannot be written to {folder}: {error}.") from error
         lm.tokenizer.save(new / "tokenizer.json")
         if hasattr(lm, "generation_config"):
             _write_json(new / "generation_config.json", lm.generation_config.to_dict())
         if sample:
             _write_json(new / SAMPLE, {"texts": sample})
-        card = card or CARD.format(
+        text = card or CARD.format(
             name=folder.name,
             type=type(model).__name__,
             parameters=model.count_params(),
@@ -135,12 +141,22 @@ def write(lm, folder, card=None, dtype=None):
             task=lm.example.partition(".")[0],
             call=lm.example,
         )
-        (new / CARD_FILE).write_text(card, encoding="utf-8")
+        if card is not None or _has_our_card(folder):
+            (new / CARD_FILE).write_text(text, encoding="utf-8")
         stale = (*EXPORTS, "report.json") if _differs(new, folder, config) else ()
         report = writer.commit(stale=(*stale, SAMPLE, "generation_config.json"))
     removed = [name for name in report.removed if name.startswith(EXPORTS)]
     warn_of(report._replace(removed=removed), folder)
     return folder
+
+
+def _has_our_card(folder):
+    """Whether a folder has no card but the short one that `write` makes: others stay."""
+    file = folder / CARD_FILE
+    if not file.exists():
+        return True
+    with open(file, encoding="utf-8", errors="replace") as stream:
+        return "made with keraslm" in stream.read(1000).partition("```")[0]
 
 
 def _check_replaces(folder, weights):

@@ -54,8 +54,12 @@ def fit(
         *([StopAfter(used.steps)] if used.steps else ()),
         keras.callbacks.TerminateOnNaN(),
     ]
+    rescue = default_folder() if rescue == "auto" else rescue
+    if rescue is not None:
+        with bundle.reserved(rescue):
+            pass  # that it can be written is known before the training
     lm.sample = sample_of(texts if validation is None else validation, held_out, lm.tokenizer)
-    with rescued(lm, default_folder() if rescue == "auto" else rescue):
+    with rescued(lm, rescue):
         history = lm.model.fit(
             data, epochs=used.num_epochs(per_epoch), callbacks=callbacks, **arguments
         )

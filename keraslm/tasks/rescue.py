@@ -12,9 +12,11 @@ from typing import Any
 
 
 def default_folder() -> Path | None:
-    """A new folder in the current one; none where somebody types line by line."""
+    """A new folder in the current one; none where somebody types line by line, or none can be."""
     is_interactive = hasattr(sys, "ps1") or bool(sys.flags.interactive)
-    return None if is_interactive else Path(time.strftime("interrupted-%Y%m%d-%H%M%S"))
+    if is_interactive or not os.access(".", os.W_OK):
+        return None
+    return Path(time.strftime("interrupted-%Y%m%d-%H%M%S"))
 
 
 @contextlib.contextmanager

@@ -243,7 +243,7 @@ def publish(name, folder, corpus, training):
     }
     write_json(folder / "report.json", report)
     card = cards.card(name, recipe, SOURCES[recipe.source], task, report)
-    with Writer(folder, ["README.md"]) as writer:
+    with Writer(folder, ["README.md"], keep=(), own=["README.md"]) as writer:
         (writer.new / "README.md").write_text(card, encoding="utf-8")
         writer.commit()
     return folder

@@ -489,3 +489,92 @@ def test_a_writer_may_be_ended_by_another_thread(inside):
     assert is_clean(".")
     save("b")
     assert text("b/config.json") == "1 config.json"
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_lock_that_is_a_link_is_not_written_through(inside, link):
+    save("m")
+    Path("thesis.txt").write_text("years of work")
+    Path("m", stage.NAME).mkdir()
+    link(inside / "thesis.txt", Path("m", stage.NAME, "owner"))
+    assert read_whole("m", lambda at: text(at, "config.json")) == "1 config.json"
+    with pytest.raises(FileExistsError, match="not a staging folder"):
+        save("m")
+    assert text("thesis.txt") == "years of work"
+    shutil.rmtree("m")
+
+
+def test_a_stage_of_links_is_not_followed(inside):
+    save("m")
+    Path("elsewhere").mkdir()
+    Path("elsewhere/a.txt").write_text("mine")
+    place = Path("m", stage.NAME)
+    place.mkdir()
+    (place / "new").symlink_to(inside / "elsewhere")
+    journal = {"move": ["a.txt"], "fences": [], "loose": [], "remove": {}, "was": {}}
+    (place / "journal.json").write_text(json.dumps(journal))
+    repair(Path("m").resolve())
+    assert text("elsewhere/a.txt") == "mine" and not Path("m/a.txt").exists()
+    shutil.rmtree("m")
+
+
+def test_a_journal_names_only_what_is_listed_and_none_stands_beside(inside):
+    journal = {"move": [], "fences": [], "loose": [], "remove": {"thesis.txt": None}, "was": {}}
+    Path("thesis.txt").write_text("mine")
+    beside = Path(stage.NAME + "-deadbeef")
+    for place in (beside, Path("m", stage.NAME)):
+        place.mkdir(parents=True)
+        (place / "journal.json").write_text(json.dumps(journal))
+    Path("m/thesis.txt").write_text("mine")
+    save("new")
+    save("m")
+    assert text("thesis.txt") == text("m/thesis.txt") == "mine"
+    shutil.rmtree(beside)
+
+
+def test_pipes_and_very_long_manifests_end(inside):
+    Path("p").mkdir()
+    os.mkfifo("p/manifest.json")
+    with pytest.raises(FileExistsError, match=r"manifest\.json"):
+        save("p")
+    save("m")
+    files = {f"name-{i}": None for i in range(20_000)}
+    Path("m/manifest.json").write_text(json.dumps({"keraslm": 1, "files": files}))
+    assert read_whole("m", lambda at: text(at, "config.json")) == "1 config.json"
+
+
+def test_a_folder_is_read_through_a_link_as_by_its_name(inside):
+    save("m")
+    Path("link").symlink_to("m")
+    seen = []
+    read_whole("link", seen.append)
+    assert seen == [inside / "m"]
+    write_json(Path("link/report.json"), {})
+    assert "report.json" in json.loads(text("m/manifest.json"))["files"]
+
+
+def test_every_edit_is_set_aside(inside):
+    save("b")
+    kept = []
+    for edit in ("1 CONFIG.json", "edit two", "edit three"):  # the first of the same size
+        Path("b/config.json").write_text(edit)
+        os.utime("b/config.json", (0, 0))
+        kept += save("b", len(kept) + 5).set_aside
+    assert [text("b", name) for name in kept] == ["1 CONFIG.json", "edit two", "edit three"]
+
+
+def test_files_of_a_user_in_the_exports_of_an_old_folder_stay(inside):
+    for name in ("web/holiday.jpg", "web/index.html", "saved_model/notes.txt"):
+        Path("old", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("old", name).write_text("x")
+    Path("old/config.json").write_text('{"keraslm_version": "0.1"}')
+    save("old", 2, stale=("web", "saved_model"))
+    assert text("old/web/holiday.jpg") == text("old/saved_model/notes.txt") == "x"
+    assert not Path("old/web/index.html").exists()
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "half \ud83d", None, 5, b"x"])
+def test_what_is_no_name_is_refused(inside, name):
+    for write in (Writer, lambda path: replaced_file(path).__enter__()):
+        with pytest.raises(ValueError, match="must be the name of a file or folder"):
+            write(name)

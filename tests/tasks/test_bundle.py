@@ -173,3 +173,20 @@ def test_a_model_without_steps_is_refused(lm):
 def test_bundle_moves(lm, bundle, tmp_path):
     shutil.move(bundle, tmp_path / "elsewhere")
     assert keraslm.from_pretrained(tmp_path / "elsewhere").generate("A", max_new_tokens=2)
+
+
+def test_a_card_of_ones_own_stays_and_the_short_one_is_renewed(lm, bundle):
+    assert "made with keraslm" in (bundle / "README.md").read_text()
+    lm.save(bundle, card="My long text.")
+    lm.save(bundle)
+    assert (bundle / "README.md").read_text() == "My long text."
+    with pytest.raises(ValueError, match="card must be str"):
+        lm.save(bundle, card=5)
+
+
+@pytest.mark.parametrize("folder", [None, 5, b"x", ""])
+def test_a_folder_without_a_name(lm, folder):
+    with pytest.raises(ValueError, match="must be the name of a file or folder"):
+        lm.save(folder)
+    with pytest.raises(ValueError, match="must be the name of a file or folder"):
+        keraslm.from_pretrained(folder)

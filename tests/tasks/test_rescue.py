@@ -59,6 +59,12 @@ def test_a_name_for_it_when_none_is_given(tiny, tmp_path, monkeypatch):
     assert [*tmp_path.iterdir()] == [folder], "whoever types still has the model"
 
 
+@pytest.mark.parametrize("rescue", [5, "", "/dev/null"])
+def test_where_it_would_be_saved_is_known_before_the_training(tiny, rescue):
+    with pytest.raises((ValueError, OSError), match="name of a file|is a file"):
+        tiny.fit(TEXTS, rescue=rescue, callbacks=[End(AssertionError("it trained"), 0)], **SETTINGS)
+
+
 def test_nothing_is_saved_before_a_step_or_of_weights_that_are_nan(tiny, tmp_path, capsys):
     class Begin(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
