@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Callable
 
 # Runs that are longer than nearly any word. Katakana does not count: it writes foreign words, which
 # are long. In the others a letter takes one to three characters.
@@ -43,3 +44,21 @@ def byte_alphabet() -> dict[str, int]:
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [b for b in range(256) if b not in visible]
     return {chr(b): b for b in visible} | {chr(256 + i): b for i, b in enumerate(hidden)}
+
+
+def jieba_words(option: str, instead: str) -> Callable[[str], list[str]]:
+    """The function from a text to its words and what is between them, by jieba.
+
+    Args:
+        option: what was asked for, for the error.
+        instead: what does without jieba, for the error.
+
+    Raises:
+        ImportError: jieba is not installed.
+    """
+    try:
+        import jieba
+    except ImportError as error:
+        raise ImportError(f"{option} needs jieba: pip install jieba. Or take {instead}.") from error
+    jieba.setLogLevel("WARNING")
+    return jieba.lcut
