@@ -10,11 +10,12 @@ CHINESE = "\u3041-\u3096\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003
 OTHERS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17d3\uaa60-\uaa7f"  # Thai, Lao, Burmese, Khmer
 CLAUSE = re.compile(f"[{CHINESE}]{{5,}}|[{OTHERS}]{{20,}}")
 UNSPACED = re.compile(f"[{CHINESE}\u30a1-\u30ff{OTHERS}]")
+SHOWN = 20  # characters
 ENOUGH = 0.2  # of all words; in segmented Chinese some 1 % are so long
 
 
 def clause_in(text: str) -> str | None:
-    """A clause without blanks, if many of the words of a text are such; else None.
+    """The beginning of a clause without blanks, if many of the words of a text are such; else None.
 
     Example:
         >>> clause_in("我们爱北京天安门"), clause_in("我们 爱 北京 天安门")
@@ -23,7 +24,7 @@ def clause_in(text: str) -> str | None:
     if text.isascii():
         return None
     clauses = CLAUSE.findall(text)
-    return clauses[0] if len(clauses) > ENOUGH * len(text.split()) else None
+    return clauses[0][:SHOWN] if len(clauses) > ENOUGH * len(text.split()) else None
 
 
 def warn_of_clauses(text: str, message: str) -> bool:
