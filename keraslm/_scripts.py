@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Callable
 
 # Runs that are longer than nearly any word. Katakana does not count: it writes foreign words, which
 # are long. In the others a letter takes one to three characters.
@@ -9,11 +10,12 @@ CHINESE = "\u3041-\u3096\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003
 OTHERS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17d3\uaa60-\uaa7f"  # Thai, Lao, Burmese, Khmer
 CLAUSE = re.compile(f"[{CHINESE}]{{5,}}|[{OTHERS}]{{20,}}")
 UNSPACED = re.compile(f"[{CHINESE}\u30a1-\u30ff{OTHERS}]")
+SHOWN = 20  # characters
 ENOUGH = 0.2  # of all words; in segmented Chinese some 1 % are so long
 
 
 def clause_in(text: str) -> str | None:
-    """A clause without blanks, if many of the words of a text are such; else None.
+    """The beginning of a clause without blanks, if many of the words of a text are such; else None.
 
     Example:
         >>> clause_in("我们爱北京天安门"), clause_in("我们 爱 北京 天安门")
@@ -22,7 +24,7 @@ def clause_in(text: str) -> str | None:
     if text.isascii():
         return None
     clauses = CLAUSE.findall(text)
-    return clauses[0] if len(clauses) > ENOUGH * len(text.split()) else None
+    return clauses[0][:SHOWN] if len(clauses) > ENOUGH * len(text.split()) else None
 
 
 def warn_of_clauses(text: str, message: str) -> bool:
@@ -43,3 +45,21 @@ def byte_alphabet() -> dict[str, int]:
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [b for b in range(256) if b not in visible]
     return {chr(b): b for b in visible} | {chr(256 + i): b for i, b in enumerate(hidden)}
+
+
+def jieba_words(option: str, instead: str) -> Callable[[str], list[str]]:
+    """The function from a text to its words and what is between them, by jieba.
+
+    Args:
+        option: what was asked for, for the error.
+        instead: what does without jieba, for the error.
+
+    Raises:
+        ImportError: jieba is not installed.
+    """
+    try:
+        import jieba
+    except ImportError as error:
+        raise ImportError(f"{option} needs jieba: pip install jieba. Or take {instead}.") from error
+    jieba.setLogLevel("WARNING")
+    return jieba.lcut

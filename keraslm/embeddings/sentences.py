@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keraslm._scripts import warn_of_clauses
+from keraslm._scripts import jieba_words, warn_of_clauses
 from keraslm._types import StrPath
 from keraslm.data.readers import gathered, read_blocks
 from keraslm.embeddings.words import stop_words_of, word_pattern
@@ -88,14 +88,8 @@ def _by_line(split):
 
 
 def _jieba():
-    try:
-        import jieba
-    except ImportError as error:
-        raise ImportError(
-            "unit='jieba' needs jieba: pip install jieba. Or take unit='characters'."
-        ) from error
-    jieba.setLogLevel("WARNING")
-    return lambda text: [word for word in jieba.cut(text) if not word.isspace()]
+    cut = jieba_words("unit='jieba'", "unit='characters'")
+    return lambda text: [word for word in cut(text) if not word.isspace()]
 
 
 class Sentences:

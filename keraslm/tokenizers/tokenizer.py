@@ -12,7 +12,7 @@ from keraslm.tokenizers import files, spacing
 from keraslm.tokenizers.control import without_control_tokens
 from keraslm.tokenizers.roles import ROLES, USUAL_NAMES, Roles
 
-KINDS = ("bpe", "wordpiece", "word", "char")
+KINDS = ("bpe", "wordpiece", "word", "char", "jieba")
 
 
 class Encoding(NamedTuple):
@@ -78,20 +78,27 @@ class Tokenizer:
         Args:
             texts: documents.
             kind: ``"bpe"`` (byte-level BPE as in GPT-2: any text, no unknown token),
-                ``"wordpiece"`` (BERT's), ``"word"`` (whole words) or ``"char"`` (characters).
+                ``"wordpiece"`` (BERT's), ``"word"`` (whole words), ``"char"`` (characters) or
+                ``"jieba"`` (Chinese words, the vocabulary counted by jieba, if it is installed).
+                The last is written as a unigram model, which any runtime reads without jieba: it
+                takes the most probable words, as jieba does with those of its dictionary.
             vocab_size: how many tokens at most, special ones included; a short text gives fewer.
-                ``None``, for words and characters only: all that occur.
+                ``None``, for words (jieba's too) and characters only: all that occur.
             min_frequency: pairs, words and characters seen less often are left out; default 2, of
                 characters 1.
-            lowercase: for ``"word"``: lower case, marks and accents stay; for ``"wordpiece"``:
-                lower case without accents, as BERT.
+            lowercase: for ``"word"`` and ``"jieba"``: lower case, marks and accents stay; for
+                ``"wordpiece"``: lower case without accents, as BERT.
             special_tokens: default ``("<|endoftext|>",)`` for bpe, BERT's five for wordpiece and
                 ``("<pad>", "<unk>", "<|endoftext|>")`` for words and characters.
 
         Returns:
             a `Tokenizer`.
 
+        Warns:
+            UserWarning: ``"word"`` on Chinese, Japanese or Thai, which make words of clauses.
+
         Raises:
+            ImportError: ``kind="jieba"``, and jieba is not installed.
             ValueError: no text, an unknown ``kind``, or a ``vocab_size`` too small for the bytes or
                 the special tokens.
         """
@@ -273,7 +280,10 @@ class Tokenizer:
 
     @property
     def kind(self) -> str:
-        """``"bpe"``, ``"wordpiece"``, ``"word"`` or ``"char"``; else the engine's model name."""
+        """``"bpe"``, ``"wordpiece"``, ``"word"`` or ``"char"``; else the engine's model name.
+
+        Of ``"jieba"`` it is ``"Unigram"``.
+        """
         import tokenizers
 
         model = type(self.engine.model).__name__

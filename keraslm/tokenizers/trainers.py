@@ -4,7 +4,9 @@ import itertools
 import json
 from pathlib import Path
 
+from keraslm._scripts import warn_of_clauses
 from keraslm._text import checked_text, checked_texts, is_iterable, is_whole
+from keraslm.tokenizers.chinese import train_chinese
 
 BERT_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ROBERTA_SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -13,7 +15,13 @@ DEFAULT_SPECIAL_TOKENS = {
     "wordpiece": BERT_SPECIAL_TOKENS,
     "word": ("<pad>", "<unk>", "<|endoftext|>"),
     "char": ("<pad>", "<unk>", "<|endoftext|>"),
+    "jieba": ("<pad>", "<unk>", "<|endoftext|>"),
 }
+CLAUSES = (
+    "kind='word' makes one word of whole clauses such as {clause!r}: this script puts no blanks "
+    "between words. Take kind='jieba' (Chinese words), 'char', 'bpe' or 'wordpiece'."
+)
+SAMPLE = 1_000_000  # characters of a text in which clauses are looked for
 
 
 def train(texts, kind, vocab_size, min_frequency, lowercase, special_tokens):
@@ -45,11 +53,29 @@ def train(texts, kind, vocab_size, min_frequency, lowercase, special_tokens):
             f"vocab_size must be at least {smallest} for kind={kind!r} (special tokens"
             f"{' and the 256 bytes' if kind == 'bpe' else ''}); received {vocab_size}."
         )
+    if kind == "jieba":
+        return train_chinese(
+            _not_empty(texts), vocab_size, min_frequency, lowercase, special_tokens,
+            _unknown(special_tokens),
+        )  # fmt: skip
+    if kind == "word":
+        texts = _watched(texts)
     engine, trainer = _parts(kind, vocab_size, min_frequency, lowercase, special_tokens)
     engine.train_from_iterator(_not_empty(texts), trainer)
     if kind == "wordpiece" or {"[CLS]", "[SEP]"} <= set(special_tokens):
         engine.post_processor = _bert_template(engine)
     return engine
+
+
+def _watched(texts):
+    """The texts; at the end it is said if clauses became words."""
+    sample, size = [], 0
+    for text in texts:
+        if size < SAMPLE and isinstance(text, str):
+            sample.append(text[:SAMPLE])
+            size += len(text)
+        yield text
+    warn_of_clauses("\n".join(sample), CLAUSES)
 
 
 def _not_empty(texts):

@@ -88,6 +88,7 @@ def test_training_that_cannot_be(arguments, message):
         Tokenizer.train(*arguments)
 
 
+@pytest.mark.filterwarnings("ignore:kind='word' makes one word of whole clauses")
 @pytest.mark.parametrize("kind", ["bpe", "wordpiece", "word", "char"])
 @pytest.mark.parametrize("size", [300, 1000, 8192])
 def test_vocab_size_is_the_most_in_every_script(kind, size):
