@@ -88,8 +88,8 @@ class VectorInitializer(keras.initializers.Initializer):
             another number of rows, or another width with ``projection=False``.
 
     Warns:
-        UserWarning: less than half of the tokens (of running text, with ``frequencies``) start from
-            a vector.
+        UserWarning: less than half of the tokens with a letter or digit (of running text, with
+            ``frequencies``) start from a vector.
 
     Example:
         >>> start = keraslm.embeddings.VectorInitializer(vectors, tokenizer)
@@ -133,7 +133,8 @@ class VectorInitializer(keras.initializers.Initializer):
         if padding is None:
             padding = _padding(tokens)
         special = vocabulary.special | ({padding} - {None})
-        ways, found = Lookup(vectors, vocabulary, subwords, special).all()
+        lookup = Lookup(vectors, vocabulary, subwords, special)
+        ways, found = lookup.all()
         hits = [i for i, way in enumerate(ways) if way]
         if not hits:
             raise ValueError(
@@ -147,7 +148,7 @@ class VectorInitializer(keras.initializers.Initializer):
         self._found, self._hits, self._padding = rows, hits, padding
         self._size, self._is_open = len(tokens), vocabulary.is_open
         self.coverage = _coverage(tokens, ways, frequencies)
-        _warn_if_low(self.coverage, {tokens[i] for i in special})
+        _warn_if_low(self.coverage, [way for i, way in enumerate(ways) if lookup.is_word(i)])
         digest = hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
         table = self._scaled(rows)
         self.source = {
@@ -269,15 +270,14 @@ def _coverage(tokens, ways, frequencies):
     return Coverage(sum(map(bool, ways)), len(pairs), missed, by, share)
 
 
-def _warn_if_low(coverage, special):
-    share = coverage.share_of_text
-    missed = [token for token in coverage.missed if token not in special]
+def _warn_if_low(coverage, ways):
+    """Warn by the share of text if it is known, else of the words: how each was found, or None."""
+    share, what = coverage.share_of_text, "text"
     if share is None:
-        share = coverage.covered / (coverage.covered + len(missed))
-    if share < LOW:
-        what = "vocabulary" if coverage.share_of_text is None else "text"
+        share, what = sum(map(bool, ways)) / max(1, len(ways)), "vocabulary's words"
+    if share < LOW and coverage.missed:
         warnings.warn(
-            f"Only {100 * share:.1f} % of the {what} starts from a vector, the others, such as "
+            f"Only {100 * share:.1f} % of the {what} start from a vector, the others, such as "
             f"{coverage.missed[0]!r}, are drawn: train vectors on the model's own tokens "
             "(unit=tokenizer), or take vectors of the same language whose words are spelled alike.",
             stacklevel=4,

@@ -160,6 +160,12 @@ class Lookup:
             return token if data is None else _decoded(data.removeprefix(b" "))
         return token.removeprefix("##").lstrip(MARKERS)
 
+    def is_word(self, i: int) -> bool:
+        """Whether the token with an id has a letter or a digit, and so could have a vector."""
+        token = self.vocabulary.tokens[i]
+        text = None if token is None or i in self.special else self._text_of_token(token)
+        return text is not None and any(c.isalnum() for c in text)
+
     def all(self) -> tuple[list[str | None], list[np.ndarray | None]]:
         """For each token how it was found, or None, and its vector."""
         ways: list[str | None] = []

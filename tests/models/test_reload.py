@@ -43,7 +43,7 @@ MODELS = {
     "from_vectors": lambda: GPT(
         **FIELDS,
         embeddings_initializer=VectorInitializer(
-            {"a": np.ones(8), "b": np.zeros(8)}, list("abcdefg")
+            {letter: np.arange(8.0) == i for i, letter in enumerate("abcd")}, list("abcdefg")
         ),
     ),  # fmt: skip
     "with_perplexity": lambda: GPT(**FIELDS),
