@@ -143,9 +143,9 @@ def _train(args):
         raise ValueError(f"{args.out} holds a model. Give another --out, or --overwrite.")
     sized(args.size)
     if args.overwrite and args.out.is_dir():
-        there = [name for name in ("config.json", *bundle.EXPORTS) if (args.out / name).exists()]
-        print(f"At the end the model in {args.out} is replaced, and removed what was exported from "
-              f"it: {', '.join(there[1:]) or 'nothing'}.")  # fmt: skip
+        there = ", ".join(name for name in bundle.EXPORTS if (args.out / name).exists())
+        print(f"The model in {args.out} will be replaced at the end; exports that go with it: "
+              f"{there or 'none'}.")  # fmt: skip
     with bundle.reserved(args.out):
         tokenizer = Tokenizer.load(args.tokenizer)
         vectors = load_vectors(args.vectors) if args.vectors else None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from keraslm.generation.config import GenerationConfig
+from keraslm.generation.config import GenerationConfig, stated_length
 from keraslm.generation.processors import ORDER
 from keraslm.generation.random import resolve_seed
 from keraslm.tokenizers.tokenizer import Tokenizer
@@ -27,7 +27,7 @@ def generator_facts(lm: Any) -> dict[str, Any]:
     """
     return {
         **generation_facts(lm.generation_config, lm.model.vocab_size),
-        "max_length": stated_length(lm),
+        "max_length": stated_length(lm.generation_config, lm.stated),
         "prompt_template": prompt_template(lm.tokenizer),
         "start_id": lm.tokenizer.bos_id,
         "vocab_size": lm.model.vocab_size,
@@ -56,12 +56,6 @@ def _effective(kind, config, vocab_size):
     if value is None or not counts or kind().is_neutral(value, vocab_size):
         return kind.neutral
     return value
-
-
-def stated_length(lm: Any) -> int | None:
-    """The ``max_length`` that a Hugging Face folder states, where nothing states new tokens."""
-    is_default = lm.generation_config.max_new_tokens == GenerationConfig().max_new_tokens
-    return lm.stated.get("max_length") if is_default else None
 
 
 def prompt_template(tokenizer: Tokenizer) -> dict[str, list[int]]:

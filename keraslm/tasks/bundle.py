@@ -12,6 +12,7 @@
 
 import functools
 import json
+import re
 
 from keraslm import _files
 from keraslm._files import Writer, checked_path, warn_of
@@ -155,8 +156,9 @@ def _has_our_card(folder):
     file = folder / CARD_FILE
     if not file.exists():
         return True
-    with open(file, encoding="utf-8", errors="replace") as stream:
-        return "made with keraslm" in stream.read(1000).partition("```")[0]
+    parts = map(re.escape, re.split(r"\{[^}]*\}", CARD))
+    card = file.read_text(encoding="utf-8", errors="replace")
+    return re.fullmatch(".*".join(parts), card) is not None
 
 
 def _check_replaces(folder, weights):

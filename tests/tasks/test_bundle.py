@@ -177,9 +177,12 @@ def test_bundle_moves(lm, bundle, tmp_path):
 
 def test_a_card_of_ones_own_stays_and_the_short_one_is_renewed(lm, bundle):
     assert "made with keraslm" in (bundle / "README.md").read_text()
-    lm.save(bundle, card="My long text.")
     lm.save(bundle)
-    assert (bundle / "README.md").read_text() == "My long text."
+    assert (bundle / "README.md").read_text().startswith("# mine\n")
+    for own in ("My long text.", "# mine\n\nA try, made with keraslm.\n"):
+        lm.save(bundle, card=own)
+        lm.save(bundle)
+        assert (bundle / "README.md").read_text() == own
     with pytest.raises(ValueError, match="card must be str"):
         lm.save(bundle, card=5)
 

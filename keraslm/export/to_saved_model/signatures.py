@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from keraslm.export.facts import stated_length
 from keraslm.export.to_saved_model.graph import GraphTokenizer
 from keraslm.export.to_saved_model.graph_decode import without_first
 from keraslm.export.to_saved_model.stated import DEFAULT, LABELS
 from keraslm.export.to_tflite.encoders import NOT_EXPORTED
 from keraslm.generation.cache import init_cache
+from keraslm.generation.config import stated_length
 from keraslm.generation.processors import ORDER
 from keraslm.generation.random import resolve_seed
 from keraslm.tasks import Task
@@ -120,7 +120,7 @@ def decoder_endpoints(lm):
 
     def default(text):
         settings = _default_settings(config, model.vocab_size)
-        most = stated_length(lm)
+        most = stated_length(lm.generation_config, lm.stated)
         if most is not None:  # with the longest prompt, which it does not cut
             most = tf.constant(most, name=f"{DEFAULT}max_length")
             longest = tf.reduce_max(encode(text).row_lengths(), keepdims=False)

@@ -13,13 +13,14 @@ from typing import Any
 
 from keraslm._types import StrPath
 from keraslm._version import __version__
-from keraslm.export.facts import prompt_template, stated_length
+from keraslm.export.facts import prompt_template
 from keraslm.export.manifest import exported
 from keraslm.export.proof import prove
 from keraslm.export.to_tflite.exporter import PREFILL_LENGTHS, convert
 from keraslm.export.to_web.browser import find_browser
 from keraslm.export.to_web.proof import verify_web
 from keraslm.export.to_web.readable import check_tokenizer
+from keraslm.generation.config import stated_length
 from keraslm.litert.quantization import check_kind
 
 FORMAT_VERSION = 1
@@ -189,7 +190,7 @@ def _describe(lm, folder, name, context):
         "prompt_template": prompt_template(lm.tokenizer),
         "clean_up_tokenization_spaces": lm.tokenizer.cleans_up,
         "generation": lm.generation_config.to_dict(),
-        "max_length": stated_length(lm),
+        "max_length": stated_length(lm.generation_config, lm.stated),
         "files": files,
         "packages": PACKAGES,
     }
