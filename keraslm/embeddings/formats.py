@@ -4,14 +4,16 @@ import codecs
 import collections
 import gzip
 import hashlib
+import itertools
 import os
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from keraslm import _compressed
 from keraslm._files import replaced_file
 from keraslm._types import KeyedVectors, StrPath
+from keraslm.embeddings.binary import MAGIC, check_fasttext, check_word2vec
 from keraslm.embeddings.storage import check_vectors, keyed, load_folder, save_vectors
 
 FORMATS = ("folder", "word2vec", "word2vec-binary", "glove", "fasttext")
@@ -29,7 +31,8 @@ def load_vectors(
     """Read word vectors, as gensim ``KeyedVectors``.
 
     Args:
-        path: a folder from `save_vectors`; or a file, compressed with gzip or not.
+        path: a folder from `save_vectors`; or a file, compressed or not (``.gz``, ``.bz2``,
+            ``.xz``, ``.zip``). In a ``.zip`` of several: ``"glove.6B.zip/glove.6B.50d.txt"``.
         format: ``"folder"``; ``"word2vec"`` (text, the first line has the sizes; fastText's
             ``.vec`` too); ``"glove"`` (the same without that line); ``"word2vec-binary"``;
             ``"fasttext"`` (fastText's ``.bin``); ``"pickle"`` (what gensim's own ``save`` wrote:
@@ -51,7 +54,7 @@ def load_vectors(
         50
     """
     path = Path(path)
-    if not path.exists():
+    if not _compressed.exists(path):
         raise FileNotFoundError(f"No file or folder {path}. Train vectors with 'keraslm embed'.")
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be a positive whole number; received {limit!r}.")
@@ -149,11 +152,8 @@ def _write_fasttext(vectors, file):
 def _format(path):
     if path.is_dir():
         return "folder"
-    try:
-        with _open(path) as stream:
-            head = stream.read(4096)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is a damaged .gz file: {error}.") from error
+    with _compressed.opened(path) as stream:
+        head = stream.read(4096)
     if head.startswith(codecs.BOM_UTF8):
         head = head[len(codecs.BOM_UTF8) :]
     first = head.split(b"\n", 1)[0].split()
@@ -163,7 +163,7 @@ def _format(path):
             f"{path} is a pickle, which may run any program when it is read. If you trust where "
             "it comes from, say format='pickle'."
         )
-    if int.from_bytes(head[:4], "little") == 793712314:  # fastText's magic number
+    if int.from_bytes(head[:4], "little") == MAGIC:
         return "fasttext"
     if sizes:
         return "word2vec-binary" if _is_binary(head.split(b"\n", 1)[1]) else "word2vec"
@@ -187,10 +187,6 @@ def _is_binary(part):
     return b"\0" in part
 
 
-def _open(path):
-    return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
-
-
 # === Text ===
 
 
@@ -200,23 +196,21 @@ def _read_text(path, format, limit):
     tables: list[np.ndarray] = []
     declared = None
     width = 0
-    try:
-        with _open(path) as stream:
-            if stream.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
-                stream.seek(0)
-            if format == "word2vec":
-                declared, width = _sizes(stream.readline(), path)
-            while limit is None or len(words) < limit:
-                room = LINES if limit is None else min(LINES, limit - len(words))
-                lines = [line for _, line in zip(range(room), stream, strict=False)]
-                if not lines:
-                    break
-                width = width or _width(lines, path)
-                some, table = _parse(lines, width, path, len(words) + 1)
-                words += some
-                tables.append(table)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is a damaged .gz file: {error}.") from error
+    with _compressed.opened(path) as stream:
+        first = stream.readline().removeprefix(codecs.BOM_UTF8)
+        if format == "word2vec":
+            declared, width = _sizes(first, path)
+            first = b""
+        while limit is None or len(words) < limit:
+            room = LINES if limit is None else min(LINES, limit - len(words))
+            lines = [line for _, line in zip(range(room), _after(first, stream), strict=False)]
+            first = b""
+            if not lines:
+                break
+            width = width or _width(lines, path)
+            some, table = _parse(lines, width, path, len(words) + 1)
+            words += some
+            tables.append(table)
     if not words:
         raise ValueError(f"{path} holds no vectors.")
     if declared is not None and len(words) != min(declared, limit or declared):
@@ -227,6 +221,11 @@ def _read_text(path, format, limit):
     table = np.concatenate(tables)
     check_vectors(table, words, f"The vectors of {path}")
     return keyed(words, table)
+
+
+def _after(first, lines):
+    """The lines, after one that was read before, if it was."""
+    return itertools.chain([first], lines) if first else lines
 
 
 def _sizes(line, path):
@@ -307,7 +306,7 @@ def _parse(lines, width, path, number):
 def _cached(path, format, limit, cache):
     """Read a text file once and its copy, a folder, from then on."""
     home = os.environ.get("KERASLM_CACHE", Path.home() / ".cache" / "keraslm")
-    state = path.stat()
+    state = (_compressed.archive_of(path) or path).stat()
     key = f"{path.resolve()} {state.st_size} {state.st_mtime_ns} {limit} {format}"
     name = f"{path.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     folder = (Path(home) / "vectors" if cache is True else Path(cache)) / name
@@ -328,15 +327,21 @@ def _through_gensim(path, format, limit):
             f"limit={limit} is not for {path}: a {format} file is read whole. Leave limit out."
         )
     try:
-        if format == "fasttext":
-            vectors = load_facebook_vectors(str(path))
-        elif format == "pickle":
-            vectors = KeyedVectors.load(str(path))
+        if format == "pickle":
+            vectors = KeyedVectors.load(str(path))  # beside which there may be files of arrays
             vectors = getattr(vectors, "wv", vectors)
         else:
-            vectors = KeyedVectors.load_word2vec_format(str(path), binary=True, limit=limit)
+            with _compressed.decompressed(path) as file:
+                if format == "fasttext":
+                    check_fasttext(file)
+                    vectors = load_facebook_vectors(str(file))
+                else:
+                    check_word2vec(file)
+                    vectors = KeyedVectors.load_word2vec_format(str(file), binary=True, limit=limit)
     except FileNotFoundError:
         raise
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as {format}: {error}.") from error
     except Exception as error:
         raise ValueError(
             f"{path} is damaged or not {format} ({type(error).__name__}: {error}). Fetch it again."

@@ -4,12 +4,14 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
-from keraslm.data import readers, wikipedia_sample
+from keraslm.data import decoding, wikipedia_sample
 from keraslm.data.readers import read_blocks, read_texts
 
 DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/">
@@ -44,8 +46,14 @@ def test_file_is_one_document_or_split(tmp_path):
     file = tmp_path / "a.txt"
     file.write_text("one\ntwo\n\nthree\n", encoding="utf-8")
     assert list(read_texts(file)) == ["one\ntwo\n\nthree\n"]
-    assert list(read_texts(str(file), separator="\n\n")) == ["one\ntwo", "three\n"]
+    assert list(read_texts(str(file), separator="\n\n")) == ["one\ntwo", "three"]
     assert list(read_texts(file, separator="\n")) == ["one", "two", "three"]
+
+
+def test_lines_that_look_empty_end_a_paragraph(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("one\n \ntwo\nmore\n\t\n\n\u3000\n  three\n\n\n", encoding="utf-8")
+    assert list(read_texts(file, separator="\n\n")) == ["one", "two\nmore", "  three"]
 
 
 def test_real_corpus_of_one_document_a_line(lee, lee_path):
@@ -60,10 +68,12 @@ def test_chunk_borders_change_nothing(tmp_path, monkeypatch, chunk, separator):
     text = "\ufeffä€\U0001f600\r\nb\r\n\r\ncEENDEN\n\n\nENDENDd"
     file = tmp_path / "a.txt"
     file.write_bytes(text.encode("utf-8"))
-    monkeypatch.setattr(readers, "CHUNK", chunk)
+    monkeypatch.setattr(decoding, "CHUNK", chunk)
     plain = text.removeprefix("\ufeff").replace("\r\n", "\n")
     assert list(read_texts(file)) == [plain]
     expected = [part for part in plain.split(separator) if part.strip()]
+    if separator == "\n\n":  # of three in a row, the third is of no paragraph
+        expected = [part.removeprefix("\n") for part in expected]
     assert list(read_texts(file, separator=separator)) == expected
 
 
@@ -86,6 +96,80 @@ def test_compressed_files(tmp_path, suffix, module):
     dump = tmp_path / f"wiki.xml-p1p9{suffix}"
     dump.write_bytes(module.compress(DUMP.encode()))
     assert list(read_texts(dump)) == ["A is first.", "D is last."]
+
+
+def test_compression_is_told_from_the_content(tmp_path):
+    (tmp_path / "a.txt").write_bytes(gzip.compress(b"one"))
+    assert list(read_texts(tmp_path / "a.txt")) == ["one"]
+    (tmp_path / "a.txt").write_bytes(b"BZh9 is how they begin")
+    assert list(read_texts(tmp_path / "a.txt")) == ["BZh9 is how they begin"]
+
+
+def test_zip(tmp_path):
+    file = tmp_path / "texts.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.jsonl", '{"text": "json"}')
+    assert list(read_texts(file)) == list(read_blocks(file)) == ["json"]
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("some/b.txt", "text")
+        archive.writestr("__MACOSX/b.txt", "hidden")
+        archive.writestr("some/picture.png", "\0")
+    assert list(read_texts(file)) == ["json", "text"]
+    assert list(read_texts(file / "some" / "b.txt")) == ["text"]
+    with pytest.raises(FileNotFoundError, match=r"No file or folder .*c\.txt"):
+        read_texts(file / "some" / "c.txt")
+
+
+def test_zip_that_cannot_be_read(tmp_path):
+    file = tmp_path / "a.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.txt", "text " * 99)
+    content = bytearray(file.read_bytes())
+    for place in (6, content.index(b"PK\1\2") + 8):
+        content[place] |= 1  # as if it were encrypted
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="password"):
+        list(read_texts(file))
+    file.write_bytes(content[:60])
+    with pytest.raises(ValueError, match="damaged .zip archive"):
+        list(read_texts(file))
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_json_that_is_one_list_or_one_object(tmp_path, indent):
+    file = tmp_path / "a.json"
+    file.write_text("\n" + json.dumps([{"text": "one"}, {"text": "two"}], indent=indent), "utf-8")
+    assert list(read_texts(file)) == ["one", "two"]
+    file.write_text(json.dumps({"id": 1, "text": "one"}, indent=indent), "utf-8")
+    assert list(read_texts(file)) == ["one"]
+    file.write_text('[{"text": "one"}, {"body": "two"}]', "utf-8")
+    with pytest.raises(ValueError, match=r"object 2 has no field 'text'; it has \['body'\]"):
+        list(read_texts(file))
+
+
+def test_tables(tmp_path):
+    (tmp_path / "a.csv").write_text('id,text\r\n1,"one, ""two""\nthree"\n\n2,four\n', "utf-8")
+    assert list(read_texts(tmp_path / "a.csv")) == ['one, "two"\nthree', "four"]
+    assert list(read_blocks(tmp_path / "a.csv")) == ['one, "two"\nthree\nfour']
+    (tmp_path / "a.tsv.gz").write_bytes(gzip.compress("句子\t类\n好，很好\t1\n".encode("gb18030")))
+    assert list(read_texts(tmp_path / "a.tsv.gz", field="句子", encoding="gb18030")) == ["好，很好"]
+    (tmp_path / "long.csv").write_text("text\n" + "long " * 50_000)
+    assert [len(text) for text in read_texts(tmp_path / "long.csv")] == [250_000]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("id,body\n1,x\n", r"no column 'text'; its first line has \['id', 'body'\]"),
+        ("id,text\n1,x\n2\n", "line 3 has 1 columns; 'text' is column 2"),
+        ('text\n"never closed\n', "line 2 begins no row of a table"),
+        ("", "has no column 'text'"),
+    ],
+)
+def test_broken_tables(tmp_path, content, says):
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(ValueError, match=says):
+        list(read_texts(tmp_path / "a.csv"))
 
 
 def test_json_lines(tmp_path):
@@ -127,7 +211,7 @@ def test_path_with_glob_signs_that_exists(tmp_path):
 
 
 def test_streaming_reads_no_further_than_asked(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "CHUNK", 4)
+    monkeypatch.setattr(decoding, "CHUNK", 4)
     file = tmp_path / "a.txt"
     file.write_bytes(b"one\ntwo\n\xff")  # the bad byte is behind
     documents = read_texts(file, separator="\n")
@@ -177,6 +261,21 @@ def test_empty_list():
         list(read_texts([]))
 
 
+def test_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "closed").mkdir()
+    real = os.scandir
+
+    def scandir(path):  # as for whoever is not root
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="closed"):
+        read_texts(tmp_path)
+
+
 def test_folder_without_text(tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"holds no text.*\.txt"):
@@ -184,7 +283,7 @@ def test_folder_without_text(tmp_path):
 
 
 def test_binary_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "CHUNK", 4)
+    monkeypatch.setattr(decoding, "CHUNK", 4)
     file = tmp_path / "a.txt"
     file.write_bytes(b"abcdefg\0hi")
     with pytest.raises(ValueError, match=r"a\.txt is a binary file.*position 7"):
@@ -193,21 +292,52 @@ def test_binary_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("chunk", [1, 3, 1 << 20])
 @pytest.mark.parametrize(
-    ("content", "position"), [("schön".encode("latin-1"), 3), ("€".encode() + b"a\xe2\x82", 4)]
+    ("content", "position", "cure"),
+    [("schön".encode("latin-1"), 3, "encoding="), ("€".encode() + b"a\xe2\x82", 4, "damaged")],
 )
-def test_wrong_encoding(tmp_path, monkeypatch, chunk, content, position):
-    monkeypatch.setattr(readers, "CHUNK", chunk)
+def test_wrong_encoding(tmp_path, monkeypatch, chunk, content, position, cure):
+    monkeypatch.setattr(decoding, "CHUNK", chunk)
     file = tmp_path / "a.txt"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"a\.txt is not utf-8.*position {position}\..*encoding="):
+    with pytest.raises(ValueError, match=rf"a\.txt is not utf-8.*position {position}\..*{cure}"):
         list(read_texts(file))
 
 
-def test_utf16_read_as_utf8_is_a_wrong_encoding(tmp_path):
+@pytest.mark.parametrize("chunk", [1, 3, 1 << 20])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_a_byte_order_mark_says_what_a_file_is(tmp_path, monkeypatch, encoding, chunk):
+    monkeypatch.setattr(decoding, "CHUNK", chunk)
     file = tmp_path / "a.txt"
-    file.write_bytes("text".encode("utf-16"))
-    with pytest.raises(ValueError, match="utf-16"):
+    file.write_bytes("第一章\r\nend".encode(encoding))
+    assert list(read_texts(file)) == ["第一章\nend"]
+
+
+CHINESE = "　　话说天下大势，分久必合，合久必分。周末七国分争，并入于秦。"
+TRADITIONAL = "話說天下大勢，分久必合，合久必分。周末七國分爭，並入於秦。"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (CHINESE.encode("gb18030"), "Chinese in gb18030 .*encoding='gb18030'"),
+        ("天地玄黄".encode("gb18030"), "encoding='gb18030'"),
+        (TRADITIONAL.encode("big5"), "Chinese in big5 .*encoding='big5'"),
+        ("天地玄黃".encode("big5"), "encoding='big5'"),
+        ("Un café à Genève.".encode("latin-1"), "'gb18030' or 'big5', .* Western Europe 'cp1252'"),
+        ("文字".encode() + b"\xff" + b"abc", "before it is utf-8, so the file is damaged there"),
+        ("hello world".encode("utf-16-le"), "looks like encoding='utf-16-le'"),
+        ("hello world".encode("utf-16-be"), "looks like encoding='utf-16-be'"),
+        (b"PAR1\x15\x04\x15\x00", "is a Parquet file"),
+        (b"%PDF-1.7\n\x00", "is a PDF"),
+        (b"a.txt".ljust(257, b"\0") + b"ustar", "is a .tar archive"),
+    ],
+)
+def test_errors_name_the_encoding_or_the_kind(tmp_path, content, says):
+    file = tmp_path / "a.txt"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=says) as caught:
         list(read_texts(file))
+    assert "latin" not in str(caught.value)
 
 
 def test_unknown_encoding():
@@ -232,6 +362,8 @@ def test_damaged_archive(tmp_path, suffix, module, name, damage):
         ('{"text": "b"', "line 3 is not JSON"),
         ('{"body": "b", "id": 1}', r"line 3 has no field 'text'; it has \['body', 'id'\]"),
         ('"b"', "line 3 is not a JSON object; received str"),
+        ("[" * 100_000, "line 3 is nested too deeply"),
+        ('{"text": "b", "n": ' + "9" * 5000 + "}", "line 3 cannot be read: Exceeds the limit"),
         ('{"text": null}', "line 3: field 'text' must hold a string; received NoneType"),
     ],
 )
@@ -271,6 +403,7 @@ def test_text_of_a_wrong_type():
         ({"field": None}, "field must be str; received NoneType"),
         ({"encoding": None}, "encoding must be str; received NoneType"),
         ({"encoding": "utf-9"}, "encoding 'utf-9' is unknown"),
+        ({"encoding": "hex"}, "encoding 'hex' is unknown"),
     ],
     ids=str,
 )

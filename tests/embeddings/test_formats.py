@@ -1,11 +1,17 @@
 """Vectors on disk, ours and others'."""
 
+import bz2
 import gzip
+import lzma
 import pickle
+import struct
+import zipfile
 
 import numpy as np
 import pytest
 from gensim.models import KeyedVectors
+from gensim.models.fasttext import load_facebook_vectors
+from gensim.test.utils import datapath
 
 from keraslm.embeddings import load_vectors, save_vectors, train_fasttext, write_vectors
 from keraslm.embeddings.storage import keyed
@@ -103,10 +109,11 @@ def test_cache(small, tmp_path, monkeypatch):
         (
             "v.txt.gz",
             gzip.compress(b"".join(b"w%d 1 2\n" % i for i in range(9999)))[:9000],
-            r"damaged .gz file",
+            r"damaged .gz archive",
         ),
-        ("v.txt.gz", b"plain", r"damaged .gz file"),
+        ("v.txt.gz", b"plain", r"damaged .gz archive"),
         ("v.bin", b"2 2\na \0\0\0\0\0\0\0\0\nb \0\0", r"damaged or not word2vec-binary"),
+        ("v.bin", b"9" * 30 + b" 2\n\0\0", r"999 vectors of width 2; it is cut"),
         ("v.pkl", pickle.dumps([1]), r"is a pickle, which may run any program"),
     ],
 )
@@ -114,6 +121,69 @@ def test_damaged_files_are_told(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
         load_vectors(tmp_path / name)
+
+
+def test_a_file_of_fasttext_itself():
+    name = "crime-and-punishment.bin"
+    vectors = load_vectors(datapath(name))
+    assert equal(vectors, load_facebook_vectors(datapath(name)))
+
+
+def header(model, words, labels, vocabulary, table=b""):
+    """A fastText ``.bin`` of width 2 without n-grams, by what its ``saveModel`` writes."""
+    settings = (793712314, 12, 2, 5, 5, 1, 5, 1, 1, model, 0, 0, 0, 100, 1e-4)
+    counts = struct.pack("=3i2q", words + labels, words, labels, 99, -1)
+    return struct.pack("=14id", *settings) + counts + vocabulary + table
+
+
+WORD = b"w\0" + struct.pack("=qb", 3, 0)
+TABLE = struct.pack("=?2q2f", False, 1, 2, 0.5, 0.5)
+
+
+def test_damaged_fasttext_files_are_told(tmp_path):
+    whole = header(1, 1, 0, WORD, TABLE + TABLE)
+    (tmp_path / "v.bin").write_bytes(whole)
+    assert load_vectors(tmp_path / "v.bin")["w"].tolist() == [0.5, 0.5]
+    for content, message in (
+        (header(1, 2, 0, WORD), "ends in the vocabulary, at word 1. Fetch it again"),
+        (header(1, 10**9, 0, WORD), "of 1,000,000,000 words"),
+        (header(3, 1, 1, WORD + WORD, TABLE), "classifier of fastText's supervised mode"),
+        (header(1, 1, 0, WORD, b"\1" + TABLE[1:] + TABLE), "quantised"),
+        (header(1, 1, 0, WORD, TABLE + TABLE).replace(b"\2\0\0\0\0\0\0\0", b"\3" + bytes(7)),
+         "its width is 2, and a table in it is 1 x 3"),
+        (whole[:-1], f"should have {len(whole):,} bytes and has {len(whole) - 1:,}"),
+        (whole[:30], "its end is missing"),
+    ):  # fmt: skip
+        (tmp_path / "v.bin").write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            load_vectors(tmp_path / "v.bin")
+
+
+@pytest.mark.parametrize("format", ["word2vec", "word2vec-binary", "glove"])
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zip"])
+def test_compressed_by_others(small, tmp_path, format, suffix):
+    plain = write_vectors(small, tmp_path / "v", format)
+    packed = tmp_path / f"v{suffix}"
+    if suffix == ".zip":
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.write(plain, "v.txt")
+    else:
+        module = {".gz": gzip, ".bz2": bz2, ".xz": lzma}[suffix]
+        packed.write_bytes(module.compress(plain.read_bytes()))
+    assert equal(load_vectors(packed), small)
+
+
+def test_a_zip_of_several_files(small, tmp_path):
+    with zipfile.ZipFile(tmp_path / "glove.zip", "w") as archive:
+        for limit in (2, 5):
+            some = keyed(small.index_to_key[:limit], small.vectors[:limit])
+            archive.write(write_vectors(some, tmp_path / "v.txt"), f"glove.{limit}.txt")
+    with pytest.raises(ValueError, match=r"holds 2 files. Name one of them, such as .*glove.2.txt"):
+        load_vectors(tmp_path / "glove.zip")
+    for cache in (False, tmp_path / "cache"):
+        assert equal(load_vectors(tmp_path / "glove.zip" / "glove.5.txt", cache=cache), small)
+    with pytest.raises(FileNotFoundError):
+        load_vectors(tmp_path / "glove.zip" / "glove.3.txt")
 
 
 def test_pickles_only_by_name(small, tmp_path):
