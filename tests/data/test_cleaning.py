@@ -1,11 +1,15 @@
 """Cleaning: rules one by one, and what they make of real articles."""
 
+import bz2
 import re
+import signal
 import unicodedata
 
 import pytest
+from gensim.corpora import wikicorpus
 
-from keraslm.data import clean_text, clean_wikitext
+from keraslm.data import clean_text, clean_wikitext, wikipedia_sample
+from keraslm.data.markup import heading, plain
 
 
 @pytest.mark.parametrize(
@@ -119,3 +123,42 @@ def test_what_is_no_text(value):
         clean_text(value)
     with pytest.raises(ValueError, match=f"markup must be str; received {type(value).__name__}"):
         clean_wikitext(value)
+
+
+def test_real_markup_is_what_gensim_makes_of_it():
+    with bz2.open(wikipedia_sample()) as stream:
+        pages = [page for _, page, _ in wikicorpus.extract_pages(stream)]
+    assert len(pages) == 206
+    for page in pages:
+        assert plain(page) == wikicorpus.filter_wiki(page)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_heading"),
+    [("== a ==", (2, "a")), (" === a == ", (2, "= a")), ("======", (3, "")), ("=a=", None),
+     ("========", (4, "")), ("======= a =======", (6, "= a =")), ("a", None)],
+)  # fmt: skip
+def test_headings(line, is_heading):
+    assert heading(line) == is_heading
+
+
+BROKEN = ["<ref>", "<!--", "<math>", "<gallery>", "</ref ", "[http://a ", "[[File:a|", "[[File:",
+          "[[image x] ", "{{a|", "{{lang|", "&", "<", " ", ", ", "=", "= a ", "{|\n", "\n{|\n|}",
+          "|", "  !", "\n[[aa:x]]", "[", "(", "''", "\n[[aa:x]]\n{|"]  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", BROKEN, ids=repr)
+def test_markup_that_is_never_closed_takes_no_time(unit):
+    """Each took minutes where the time was not linear; one that hangs ends the run."""
+
+    def late(*_):
+        raise TimeoutError(f"{unit!r}")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(10)
+    try:
+        clean_wikitext(unit * (200_000 // len(unit)))
+        clean_wikitext(unit * (100_000 // len(unit)) + "|-]]-->}}</ref>|}" + "text " * 9)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
