@@ -103,7 +103,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         if kind == ".zip":
             file = path if archive else _only_member(path)
             with zipfile.ZipFile(archive or path) as packed, _member(packed, file) as stream:
-                yield stream  # type: ignore[misc]
+                yield stream
         else:
             with KINDS[kind][1](path, "rb") as stream:
                 yield stream
@@ -133,14 +133,14 @@ def _only_member(path):
     return found[0]
 
 
-def _member(packed, file):
-    name = file.as_posix().removeprefix(Path(packed.filename).as_posix() + "/")
+def _member(archive, file):
+    name = file.as_posix().removeprefix(Path(archive.filename).as_posix() + "/")
     try:
-        return packed.open(name)
+        return archive.open(name)
     except KeyError:
-        raise FileNotFoundError(f"No file {name} in {packed.filename}.") from None
+        raise FileNotFoundError(f"No file {name} in {archive.filename}.") from None
     except (RuntimeError, NotImplementedError) as error:  # a password, an unusual compression
-        raise ValueError(f"{packed.filename} cannot be read: {error}. Unpack it.") from error
+        raise ValueError(f"{archive.filename} cannot be read: {error}. Unpack it.") from error
 
 
 def _damaged(path, kind, error):

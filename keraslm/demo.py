@@ -79,7 +79,7 @@ def demo(out="saved_models/demo", vectors_out="embeddings/demo", minutes=5.0, ep
     train_started = time.perf_counter()
     lm, evaluation = pipeline.train_gpt(
         corpus, tokenizer, vectors=vectors, minutes=minutes, epochs=epochs, log_dir=out / "logs",
-        verbose=2 if not os.isatty(1) else 1,
+        prompts=pipeline.PROMPTS, verbose=2 if not os.isatty(1) else 1,
     )  # fmt: skip
     train_seconds = time.perf_counter() - train_started
 

@@ -6,6 +6,8 @@ in plain sight.
 
 from typing import Any, NamedTuple
 
+from keraslm._scripts import UNSPACED
+
 SIZE = "nano"
 LENGTH = 256  # tokens of a training row
 BATCH_SIZE = 8
@@ -24,20 +26,32 @@ class Corpus(NamedTuple):
     validation: list[str]
 
 
-def read_corpus(source=None, validation=0.05, separator=None) -> Corpus:
+def read_corpus(source=None, validation=0.05, **how) -> Corpus:
     """Read, clean and split a corpus.
 
     Args:
         source: what `keraslm.data.read_texts` takes; default the Wikipedia extract that gensim
             ships.
         validation: share held out, by document.
-        separator: splits a text file into documents.
+        how: its other arguments: ``separator``, ``encoding``, ``field``.
     """
     from keraslm.data import clean_text, read_texts, split_texts, wikipedia_sample
 
-    texts = [clean_text(text) for text in read_texts(source or wikipedia_sample(),
-                                                     separator=separator)]  # fmt: skip
+    texts = [clean_text(text) for text in read_texts(source or wikipedia_sample(), **how)]
     return Corpus(*split_texts(texts, validation))
+
+
+def beginnings(texts, number=3):
+    """Prompts: the first words of some texts, or of Chinese the first characters.
+
+    Example:
+        >>> beginnings(["Once upon a time there was a king.", "人生若只如初见，何事秋风悲画扇。"])
+        ['Once upon a', '人生若只']
+    """
+    return [
+        text[:4] if UNSPACED.match(text) else " ".join(text.split(maxsplit=3)[:3])
+        for text in texts[:number]
+    ]
 
 
 def train_vectors(texts, tokenizer, vector_size, *, epochs=5, report=None):
@@ -58,7 +72,8 @@ def train_gpt(
     recipe=None,
     minutes=None,
     log_dir=None,
-    prompts=PROMPTS,
+    dropout=0.0,
+    prompts=None,
     jit_compile="auto",
     verbose=1,
     rescue=None,
@@ -74,7 +89,8 @@ def train_gpt(
         recipe: a `keraslm.training.Recipe`; default, `RECIPE`.
         minutes: stop after so long, if given.
         log_dir: folder for TensorBoard, if given.
-        prompts: continued after each epoch.
+        dropout: of the model.
+        prompts: continued after each epoch; default the beginnings of validation documents.
         jit_compile: as in ``keras.Model.compile``.
         verbose: as in ``keras.Model.fit``.
         rescue: as in `keraslm.tasks.TextGenerator.fit`.
@@ -99,7 +115,8 @@ def train_gpt(
     start = None if vectors is None else VectorInitializer(vectors, tokenizer)
     if start is not None:
         print(f"Word vectors: {start.coverage}.")
-    gpt = GPT.sized(size, tokenizer.vocab_size, embeddings_initializer=start)
+    gpt = GPT.sized(size, tokenizer.vocab_size, embeddings_initializer=start,
+                    dropout=dropout)  # fmt: skip
     lm = TextGenerator(gpt, tokenizer)
     recipe = recipe.replace(length=min(recipe.length or gpt.max_length, gpt.max_length))
     stream = encode_documents(corpus.train, tokenizer)
@@ -109,9 +126,11 @@ def train_gpt(
         f"GPT {size}: {gpt.count_params():,} parameters; {stream.num_tokens:,} tokens, {steps:,} "
         f"steps of {recipe.batch_size} x {recipe.length} tokens."
     )
+    prompts = prompts or beginnings(corpus.validation)
+    limit = callbacks.TimeLimit(minutes) if minutes else None
     watch = [callbacks.Samples(lm, prompts[:1], max_new_tokens=30)]
-    if minutes:
-        watch.append(callbacks.TimeLimit(minutes))
+    if limit:
+        watch.append(limit)
     if log_dir:
         watch.append(
             callbacks.TensorBoard(
@@ -127,4 +146,7 @@ def train_gpt(
         verbose=verbose,
         rescue=rescue,
     )
+    if limit and limit.reached:
+        print(f"The time limit of {minutes:g} minutes ended the training, after "
+              f"{int(gpt.optimizer.iterations):,} of {steps:,} steps.")  # fmt: skip
     return lm, lm.evaluate(corpus.validation, length=recipe.length)

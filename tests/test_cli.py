@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -97,7 +98,8 @@ def test_step_by_step(workspace, capfd):
         ("embed", "train", corpus, *split, "--tokenizer", workspace / "tok", "--width", 128,
          "--epochs", 1, "--min-count", 2, "--out", workspace / "vec"),
         ("train", corpus, *split, "--tokenizer", workspace / "tok", "--vectors", workspace / "vec",
-         "--epochs", 1, "--out", mine, "--log-dir", workspace / "logs"),
+         "--epochs", 1, "--out", mine, "--log-dir", workspace / "logs", "--length", 128,
+         "--dropout", 0.1, "--seed", 3, "--prompt", "Once upon", "--minutes", 0.001),
         ("generate", "The police", "--model", mine, "--max-new-tokens", 5),
         ("export", mine, "--to", "tflite"),
         ("verify", mine),
@@ -108,7 +110,8 @@ def test_step_by_step(workspace, capfd):
         assert run(*step) == 0, capfd.readouterr().err
         out.append(capfd.readouterr().out)
     assert "bpe, 400 tokens" in out[0] and "vectors of width 128" in out[1]
-    assert "bits per byte" in out[2] and "GPT nano" in out[2]
+    assert "bits per byte" in out[2] and "GPT nano" in out[2] and "8 x 128 tokens" in out[2]
+    assert "Once upon" in out[2] and "The time limit of 0.001 minutes ended" in out[2]
     assert "passed" in out[4] and "passed" in out[5]
     assert out[3].startswith("The police") and out[3] == out[6]
     assert list((workspace / "logs" / "train").iterdir())
@@ -187,7 +190,7 @@ def test_help_and_version(fresh):
     [("。", "。"), ("é", "é"), (r"\n\n", "\n\n"), (r"\t", "\t"), (r"\u3002", "。"), ("\\", "\\")],
 )
 def test_a_separator_in_any_script(typed, meant):
-    assert cli._unescaped(typed) == meant
+    assert cli.sources.unescaped(typed) == meant
 
 
 def test_documents_of_chinese_split_at_their_full_stop(tmp_path, capfd):
@@ -199,6 +202,35 @@ def test_documents_of_chinese_split_at_their_full_stop(tmp_path, capfd):
     )
     vocabulary = keraslm.tokenizers.Tokenizer.load(out).vocabulary
     assert "春" in vocabulary and "。" not in vocabulary
+
+
+def test_encodings_tables_and_standard_input(tmp_path, capfd, monkeypatch):
+    text = "人生若只如初见，何事秋风悲画扇。等闲变却故人心，却道故人心易变。"
+    table = tmp_path / "texts.csv"
+    table.write_bytes(("标题,正文\n" + f"一,{text}\n" * 3).encode("gb18030"))
+    out = tmp_path / "tok"
+    arguments = ("--kind", "char", "--out", out)
+    assert run("tokenizer", table, *arguments) == 2
+    assert "encoding='gb18030'" in capfd.readouterr().err
+    assert run("tokenizer", table, "--encoding", "gb18030", "--field", "正文", *arguments) == 0
+    assert keraslm.tokenizers.Tokenizer.load(out).encode("故人") and capfd.readouterr()
+    command = [sys.executable, "-m", "keraslm", "embed", "train", "-", "--unit", "characters",
+               "--encoding", "big5", "--width", "8", "--min-count", "1", "--epochs", "1",
+               "--stop-words", "chinese", "--out", tmp_path / "v"]  # fmt: skip
+    words = "故人心變" * 9
+    subprocess.run(command, input=words.encode("big5"), check=True, capture_output=True)
+    found = keraslm.embeddings.load_vectors(tmp_path / "v")
+    assert "變" in found and "人" in found and not list(tmp_path.glob("keraslm-*"))
+
+
+def test_a_long_command_says_that_it_is_at_it(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("keraslm.cli.waiting.AFTER", 0.05)
+    monkeypatch.setattr("keraslm.cli.zoo._list", lambda args: time.sleep(0.5))
+    assert run("zoo", "list") == 0
+    assert capfd.readouterr().err == ""  # nobody watches
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert run("zoo", "list") == 0
+    assert "\rkeraslm zoo: 0 s …" in capfd.readouterr().err
 
 
 def test_the_bare_command_prints_help(capfd):

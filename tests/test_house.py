@@ -374,7 +374,7 @@ def test_text_files_are_opened_as_utf8():
             name = called.rpartition(".")[2]
             if name not in ("open", "read_text", "write_text") or called == "webbrowser.open":
                 continue
-            if called.startswith(("tf.", "zipfile.", "tarfile.", "os.")):
+            if called.startswith(("tf.", "zipfile.", "archive.", "tarfile.", "os.")):
                 continue
             given = {keyword.arg for keyword in node.keywords}
             words = [a.value for a in node.args if isinstance(a, ast.Constant)]

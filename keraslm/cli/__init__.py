@@ -1,11 +1,9 @@
 """The ``keraslm`` command: thin, over the functions that scripts use."""
 
 import argparse
-import ast
 import contextlib
 import functools
 import os
-import re
 import sys
 import tempfile
 import warnings
@@ -13,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keraslm._version import __version__
-from keraslm.cli import artefacts, embed, zoo
+from keraslm.cli import artefacts, embed, sources, zoo
 from keraslm.cli.checks import check_writable
+from keraslm.cli.waiting import patience
 
 __all__ = ["check_writable", "import_tensorflow_quietly", "main"]
 
@@ -43,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Not for what needs no TensorFlow: its import takes seconds.
         if args.needs_tensorflow:
             import_tensorflow_quietly()
-        with _plain_warnings(args.command):
+        quiet = contextlib.nullcontext() if args.tells else patience(args.command)
+        with _plain_warnings(args.command), quiet:
             args.run(args)
         return 0
     except KeyboardInterrupt:
@@ -127,7 +127,7 @@ def _tokenizer(args):
     from keraslm.data import read_texts, wikipedia_sample
     from keraslm.tokenizers import Tokenizer
 
-    texts = read_texts(args.source or wikipedia_sample(), separator=args.separator)
+    texts = read_texts(sources.path_of(args) or wikipedia_sample(), **sources.reading(args))
     tokenizer = Tokenizer.train(texts, args.kind, args.vocab_size)
     print(f"{tokenizer.save(args.out)}: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens")
 
@@ -149,7 +149,7 @@ def _train(args):
     with bundle.reserved(args.out):
         tokenizer = Tokenizer.load(args.tokenizer)
         vectors = load_vectors(args.vectors) if args.vectors else None
-        corpus = pipeline.read_corpus(args.source, separator=args.separator)
+        corpus = pipeline.read_corpus(sources.path_of(args), **sources.reading(args))
         lm, evaluation = pipeline.train_gpt(
             corpus,
             tokenizer,
@@ -158,6 +158,10 @@ def _train(args):
             batch_size=args.batch_size,
             epochs=args.epochs,
             learning_rate=args.learning_rate,
+            length=args.length,
+            seed=args.seed,
+            dropout=args.dropout,
+            prompts=args.prompt,
             minutes=args.minutes,
             log_dir=args.log_dir,
             verbose=1 if os.isatty(1) else 2,
@@ -190,64 +194,51 @@ def _parser():
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
-    def command(name, run, summary, needs_tensorflow=True, under=commands):
+    def command(name, run, summary, needs_tensorflow=True, tells=False, under=commands):
         sub = under.add_parser(name, help=summary, description=summary)
         if run:
             sub.add_argument("--debug", action="store_true", help="show where an error arose")
-            sub.set_defaults(run=run, needs_tensorflow=needs_tensorflow)
+            sub.set_defaults(run=run, needs_tensorflow=needs_tensorflow, tells=tells)
         return sub
 
     def nested(sub):
         under = sub.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
         return functools.partial(command, under=under)
 
-    def source(sub):
-        sub.add_argument(
-            "source", nargs="?",
-            help="text file, folder, glob, .jsonl, or MediaWiki dump, compressed or not",
-        )  # fmt: skip
-        separator(sub)
-
-    def separator(sub):
-        sub.add_argument("--separator", type=_unescaped,
-                         help=r"splits a text file into documents, such as '\n\n'")  # fmt: skip
-
     sub = command("tokenizer", _tokenizer, "train a tokenizer", needs_tensorflow=False)
-    source(sub)
-    sub.add_argument("--kind", default="bpe", choices=("bpe", "wordpiece", "word", "char"))
+    sources.add(sub)
+    sub.add_argument("--kind", default="bpe",
+                     choices=("bpe", "wordpiece", "word", "char", "jieba"))  # fmt: skip
     sub.add_argument("--vocab-size", type=int, default=8192, help="default %(default)s")
     sub.add_argument("--out", required=True, type=Path, help="folder or .json file")
 
     sub = command("embed", None, "train, judge, convert and look at word vectors")
-    embed.add(nested(sub), source)
+    embed.add(nested(sub))
 
-    sub = command("train", _train, "train a GPT")
-    source(sub)
+    sub = command("train", _train, "train a GPT", tells=True)
+    sources.add(sub)
     sub.add_argument("--tokenizer", required=True, type=Path, help="folder or tokenizer.json")
     sub.add_argument("--vectors", type=Path, help="folder of word vectors to start from")
     sub.add_argument("--size", default="nano", help="nano, tiny, mini, small or medium")
     sub.add_argument("--epochs", type=int, default=3, help="default %(default)s")
     sub.add_argument("--batch-size", type=int, default=8, help="rows a step (%(default)s)")
     sub.add_argument("--learning-rate", type=float, default=2e-3, help="peak (%(default)s)")
+    sub.add_argument("--length", type=int, default=256, help="tokens of a row (%(default)s)")
+    sub.add_argument("--dropout", type=float, default=0.0, help="default %(default)s")
+    sub.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    sub.add_argument("--prompt", action="append",
+                     help="continued after each epoch (beginnings of texts held out)")  # fmt: skip
     sub.add_argument("--minutes", type=float, help="stop after so long")
     sub.add_argument("--log-dir", type=Path, help="folder for TensorBoard")
     sub.add_argument("--out", required=True, type=Path, help="folder, such as saved_models/mine")
     sub.add_argument("--overwrite", action="store_true", help="replace the model that is there")
 
     artefacts.add(command)
-    zoo.add(command, nested, separator)
+    zoo.add(command, nested)
 
-    sub = command("demo", _demo, "the whole job on a Wikipedia extract, in ten minutes")
+    sub = command("demo", _demo, "the whole job on a Wikipedia extract, in ten minutes", tells=True)
     sub.add_argument("--out", default="saved_models/demo", type=Path)
     sub.add_argument("--vectors-out", default="embeddings/demo", type=Path)
     sub.add_argument("--minutes", type=float, default=5.0, help="of training at most")
     sub.add_argument("--epochs", type=int, default=3, help="default %(default)s")
     return parser
-
-
-ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[\\nrtfv0])")
-
-
-def _unescaped(text):
-    r"""The text with ``\n`` and the like as what they stand for; a shell passes them as typed."""
-    return ESCAPE.sub(lambda match: ast.literal_eval(f'"{match[0]}"'), text)

@@ -17,7 +17,7 @@ INSTEAD = {
 
 def add(command):
     """Add the commands; ``command`` makes a subparser from a name, a function and a summary."""
-    sub = command("generate", _generate, "continue a text")
+    sub = command("generate", _generate, "continue a text", tells=True)
     sub.add_argument("prompt")
     sub.add_argument("--model", default="demo", help="bundle folder or export (default: demo)")
     _generation(sub)
@@ -50,7 +50,7 @@ def add(command):
     sub.add_argument("--full", action="store_true", help="perplexity, speed and memory too")
     sub.add_argument("--tensors", action="store_true", help="list the weights of a .tflite")
 
-    sub = command("run", _run, "continue a text with an exported file or folder")
+    sub = command("run", _run, "continue a text with an exported file or folder", tells=True)
     sub.add_argument("path", type=Path, help=".tflite, .litertlm, SavedModel or bundle")
     sub.add_argument("prompt")
     _generation(sub)

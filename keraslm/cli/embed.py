@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from keraslm._version import __version__
+from keraslm.cli import sources
 
 METHODS = ("word2vec", "fasttext", "glove")
 CARD = """# {name}
@@ -19,15 +20,10 @@ Vectors take over what their corpus associates, prejudice included: see
 """
 
 
-def add(command, source):
-    """Add the subcommands.
-
-    Args:
-        command: makes a subparser from a name, a function and a summary.
-        source: adds the argument for a corpus.
-    """
-    sub = command("train", _train, "train Word2Vec, FastText or GloVe")
-    source(sub)
+def add(command):
+    """Add the subcommands; ``command`` makes a subparser from a name, a function and a summary."""
+    sub = command("train", _train, "train Word2Vec, FastText or GloVe", tells=True)
+    sources.add(sub)
     sub.add_argument("--method", choices=METHODS, default="word2vec", help="default %(default)s")
     sub.add_argument("--tokenizer", type=Path, help="train on the tokens of this tokenizer")
     sub.add_argument("--unit", default="words",
@@ -38,6 +34,7 @@ def add(command, source):
     sub.add_argument("--window", type=int, help="default 5; GloVe 10")
     sub.add_argument("--min-count", type=int, default=5, help="default %(default)s")
     sub.add_argument("--max-size", type=int, help="of the vocabulary")
+    sub.add_argument("--stop-words", choices=("english", "chinese"), help="leave these out")
     sub.add_argument("--skip-gram", action="store_true", help="instead of CBOW")
     sub.add_argument("--bucket", type=int, help="of FastText: vectors for letters (200,000)")
     sub.add_argument("--x-max", type=float, help="of GloVe (100; small corpora: 10)")
@@ -100,7 +97,7 @@ def _train_and_save(args):
 
     options: dict[str, Any] = {
         name: value
-        for name in ("epochs", "window", "min_count", "max_size", "workers", "seed")
+        for name in ("epochs", "window", "min_count", "max_size", "stop_words", "workers", "seed")
         if (value := getattr(args, name)) is not None
     }
     if args.method == "glove":
@@ -115,10 +112,10 @@ def _train_and_save(args):
     if args.tokenizer:
         # For a model that 'keraslm train' will judge on the documents held out.
         options["unit"] = Tokenizer.load(args.tokenizer)
-        corpus: Any = pipeline.read_corpus(args.source, separator=args.separator).train
+        corpus: Any = pipeline.read_corpus(sources.path_of(args), **sources.reading(args)).train
     else:  # in a stream, so that it may be larger than memory
         options["unit"] = args.unit
-        corpus = args.source or wikipedia_sample()
+        corpus = sources.Lines(args) if args.source else wikipedia_sample()
     found = train(corpus, args.width, report=print, **options)
     recipe = {
         "method": args.method,

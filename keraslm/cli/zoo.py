@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from keraslm.cli import sources
 
-def add(command, nested, separator):
-    """Add the commands; the arguments make subparsers and the option."""
+
+def add(command, nested):
+    """Add the commands; the arguments make subparsers."""
     under = nested(command("zoo", None, "small models and word vectors made here"))
     under("list", _list, "what there is", needs_tensorflow=False)
     sub = under("show", _show, "the card of one", needs_tensorflow=False)
@@ -13,7 +15,7 @@ def add(command, nested, separator):
     sub.add_argument("name")
     sub.add_argument("--out", type=Path, help="folder (default: saved_models/NAME)")
     sub.add_argument("--source", help="clone of the repository, or an address that serves it")
-    sub = under("make", _make, "train one by its recipe, and export it")
+    sub = under("make", _make, "train one by its recipe, and export it", tells=True)
     sub.add_argument("name")
     sub.add_argument("--out", type=Path, help="folder (default: saved_models/NAME)")
     sub.add_argument("--data", type=Path, help="folder of the texts (default: build/zoo)")
@@ -26,8 +28,7 @@ def add(command, nested, separator):
 
     sub = command("prune", _prune, "leave out the tokens that texts do not need")
     sub.add_argument("model", help="bundle, Hugging Face folder or name on the hub")
-    sub.add_argument("source", help="text file, folder, glob, .jsonl, or MediaWiki dump")
-    separator(sub)
+    sources.add(sub, required=True)
     sub.add_argument("--out", required=True, type=Path, help="folder of the new bundle")
 
 
@@ -61,8 +62,10 @@ def _get(args):
 
 def _make(args):
     from keraslm import zoo
+    from keraslm.tasks import bundle
 
-    print(zoo.make(args.name, args.out, data=args.data, epochs=args.epochs))
+    with bundle.reserved(args.out or Path("saved_models") / args.name):
+        print(zoo.make(args.name, args.out, data=args.data, epochs=args.epochs))
 
 
 def _info(args):
@@ -76,6 +79,6 @@ def _prune(args):
     from keraslm.tasks import bundle, from_pretrained, prune
 
     with bundle.reserved(args.out):
-        texts = read_texts(args.source, separator=args.separator)
+        texts = read_texts(sources.path_of(args), **sources.reading(args))
         task, report = prune(from_pretrained(args.model), texts)
         print(f"{task.save(args.out)}: {report}")

@@ -50,9 +50,11 @@ def cut(
             end = closing.search(text, begin.end())
             if end is None:
                 break
-        new = replacement
-        if not isinstance(new, str):
-            new = new(text, begin.end(), end.start())
+        new = (
+            replacement
+            if isinstance(replacement, str)
+            else replacement(text, begin.end(), end.start())
+        )
         if new is None:
             start = begin.start() + 1
             continue

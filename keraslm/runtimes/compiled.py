@@ -8,6 +8,7 @@ import numpy as np
 
 from keraslm._files import checked_path
 from keraslm.litert.conversion import quiet
+from keraslm.litert.trial import check_runs
 
 
 def compiled(path, num_threads):
@@ -30,6 +31,7 @@ def compiled(path, num_threads):
     )
     try:
         check_structure(path)
+        check_runs(path)
         with quiet():  # it announces its accelerators on stderr, and the wrapper's own once more
             model = CompiledModel.from_file(str(path), environment=_environment(), options=options)
             _write_once(model)
