@@ -5,6 +5,8 @@ import hashlib
 import os
 import tempfile
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -297,7 +299,8 @@ def factor(
     for array in counts:
         digest.update(array[:BUCKET].tobytes())
     fingerprint = digest.hexdigest()
-    state = _resume(checkpoint, fingerprint) or _start(num_words, width, seed)
+    state = _start(num_words, width, seed)
+    state |= _resume(checkpoint, fingerprint, state)
     if state["epoch"]:
         report(f"going on after epoch {int(state['epoch'])}")
     for epoch in range(int(state["epoch"]) + 1, epochs + 1):
@@ -337,17 +340,25 @@ def _start(num_words, width, seed):
     }
 
 
-def _resume(checkpoint, fingerprint):
+def _resume(checkpoint, fingerprint, start):
+    """The state that was saved; nothing if there is none."""
     if checkpoint is None or not Path(checkpoint).exists():
-        return None
+        return {}
     try:
         with np.load(checkpoint, allow_pickle=False) as file:
             state = dict(file)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, TypeError) as error:
         raise ValueError(f"{checkpoint} is not a checkpoint of GloVe: {error}") from error
     if str(state.pop("fingerprint", None)) != fingerprint:
         raise ValueError(
             f"{checkpoint} is of another corpus or other settings. Give another checkpoint file, "
             "or remove it to start anew."
         )
+    for name, value in start.items():
+        found = state.get(name, np.empty(0))
+        if found.shape != value.shape or found.dtype != value.dtype:
+            raise ValueError(
+                f"{checkpoint} is damaged: {name} must be {value.dtype} {value.shape}; it is "
+                f"{found.dtype} {found.shape}. Remove it to start anew."
+            )
     return state
