@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from keraslm._files import Writer, facts, replaced_file, warn_of
+from keraslm._targets import MEDIAPIPE_FILES, TARGETS
+from keraslm.tasks import bundle
 
 
 class Place:
@@ -27,19 +29,22 @@ class Place:
 
 
 @contextlib.contextmanager
-def exported(path: Path, parts: Collection[str] = (), *, fence: str | None = None,
+def exported(path: Path, of: Any, parts: Collection[str] = (), *, fence: str | None = None,
              keep: Collection[str] = ()) -> Iterator[Place]:  # fmt: skip
     """The `Place` of an export, checked and locked before the work; nothing is left if it fails.
 
     Args:
         path: a file; with ``parts``, a folder.
+        of: the task or Keras model, which is that of the bundle if the folder is one.
         parts: names in the folder, as `keraslm._files.Writer` takes them.
         fence: the part without which another program does not load the folder.
         keep: parts that stay as they are once they were edited; ``README.md`` always is.
 
     Raises:
-        OSError, ValueError: it cannot be written.
+        OSError, ValueError: it cannot be written, or the bundle is of another model.
     """
+    if path.name in (*TARGETS.values(), *MEDIAPIPE_FILES.values()):
+        bundle.check_belongs(path.parent, getattr(of, "model", of))
     own = facts.is_ours(facts.read_object(path / facts.MANIFEST))
     inside = not parts or (bool(facts.listed(path.parent)) and not own)
     base, name = (path.parent, path.name) if inside else (path, ".")

@@ -190,6 +190,34 @@ def _differs(new, folder, config):
     )
 
 
+def check_belongs(folder, model):
+    """Raise a ValueError if the folder is a bundle of other weights than the model has.
+
+    An export beside them would not be of the model that is there.
+    """
+    import numpy as np
+    from safetensors import SafetensorError, safe_open
+
+    file = folder / "model.safetensors"
+    if "keraslm_version" not in read_object(folder / "config.json") or not file.is_file():
+        return
+    try:
+        with safe_open(file, framework="numpy") as stored:
+            weights = _weights(model, None)
+            same = set(stored.keys()) == set(weights) and all(
+                np.array_equal(weights[name].astype(there.dtype), there)
+                for name in weights
+                for there in [stored.get_tensor(name)]
+            )
+    except (SafetensorError, ValueError):  # damaged; or a model that could not be saved
+        same = False
+    if not same:
+        raise ValueError(
+            f"{folder} holds a model with other weights, of which this export would not be. Save "
+            f"this one there first, lm.save({str(folder)!r}), or export to another folder."
+        )
+
+
 def read(folder, config, dtype=None):
     """Read a bundle.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from keraslm._files import replaced_file
+from keraslm._files.facts import read_object
 from keraslm.tokenizers.roles import Roles
 
 ENGINE, ROLES = "tokenizer.json", "tokenizer_config.json"
@@ -40,6 +41,17 @@ def read_engine(file: Path) -> Any:
         return tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
     except Exception as error:  # the engine raises bare Exception for malformed files
         raise ValueError(f"{file} is not a readable tokenizer.json: {error}") from error
+
+
+def check_belongs(file: Path, engine: Any) -> None:
+    """Raise a ValueError if a file is of a bundle, whose model has other tokens than an engine."""
+    if not file.is_file() or "keraslm_version" not in read_object(file.with_name("config.json")):
+        return
+    if read_engine(file).get_vocab() != engine.get_vocab():
+        raise ValueError(
+            f"{file.parent} holds a model with other tokens, which could not read these. Save the "
+            "tokenizer to another folder, or its own model there: lm.save(folder)."
+        )
 
 
 def write_roles(folder: Path, roles: Roles) -> None:

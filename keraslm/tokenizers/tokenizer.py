@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from keraslm._files import checked_path, read_whole, replaced_file
-from keraslm._text import checked_ids, checked_rows, checked_text, checked_texts
+from keraslm._text import (
+    checked_flag,
+    checked_ids,
+    checked_rows,
+    checked_text,
+    checked_texts,
+)
 from keraslm._types import StrPath
 from keraslm.tokenizers import files, spacing
 from keraslm.tokenizers.control import without_control_tokens
@@ -155,9 +161,15 @@ class Tokenizer:
 
         Returns:
             the file's ``Path``.
+
+        Raises:
+            OSError, ValueError: it cannot be written, or the folder is a bundle whose model has
+                other tokens.
         """
         path = checked_path(path)
         file = path if path.suffix == ".json" else path / "tokenizer.json"
+        if file.name == "tokenizer.json":
+            files.check_belongs(file, self.engine)
         with replaced_file(file) as new:
             new.write_text(self.to_json(), encoding="utf-8")
         if file.name == "tokenizer.json":
@@ -184,7 +196,7 @@ class Tokenizer:
         Raises:
             ValueError: no str, or half of a character in it.
         """
-        engine = self.engine if allow_control_tokens else self._plain_engine
+        engine = self._engine(allow_control_tokens)
         return engine.encode(checked_text(text), add_special_tokens=add_special_tokens).ids
 
     def encode_batch(
@@ -197,7 +209,7 @@ class Tokenizer:
         """Ids of several texts, in parallel; see `encode`."""
         if isinstance(texts, str):
             raise ValueError("texts must be a list of str; received a str. Use encode for one.")
-        engine = self.engine if allow_control_tokens else self._plain_engine
+        engine = self._engine(allow_control_tokens)
         encodings = engine.encode_batch_fast(
             checked_texts(texts, "texts"), add_special_tokens=add_special_tokens
         )
@@ -410,6 +422,11 @@ class Tokenizer:
     @functools.cached_property
     def _plain_engine(self):
         return without_control_tokens(self.engine)
+
+    def _engine(self, allow_control_tokens):
+        """The engine that reads control tokens as such, or the one that reads them as text."""
+        allowed = checked_flag(allow_control_tokens, "allow_control_tokens")
+        return self.engine if allowed else self._plain_engine
 
 
 def _checked_roles(roles):

@@ -1,5 +1,6 @@
 """Saving and loading: the same model, or a sentence that says what is wrong."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from keraslm._files import Writer
 from keraslm.models import BERT
 from keraslm.tasks import TextGenerator
 from keraslm.tasks.bundle import EXPORTS, write
+from keraslm.tokenizers import Tokenizer
 
 
 @pytest.fixture
@@ -106,6 +108,24 @@ def test_a_tokenizer_that_is_there_before_the_model(lm, tmp_path):
     lm.tokenizer.save(tmp_path)
     lm.save(tmp_path)
     assert keraslm.from_pretrained(tmp_path).tokenizer.to_json() == lm.tokenizer.to_json()
+
+
+def test_a_bundle_takes_no_parts_of_other_models(lm, bundle, tmp_path):
+    gpt = keraslm.models.GPT(lm.model.vocab_size, num_layers=1, d_model=16, num_heads=2)
+    other = keraslm.tasks.TextGenerator(gpt, lm.tokenizer)
+    before = {path.name: path.read_bytes() for path in bundle.iterdir()}
+    for export in (keraslm.export.tflite, keraslm.export.saved_model):
+        with pytest.raises(ValueError, match=r"other weights, .* Save this one there first"):
+            export(other, bundle)
+    words = Tokenizer.train(["a few other words"], "word")
+    with pytest.raises(ValueError, match="a model with other tokens, which could not read these"):
+        words.save(bundle)
+    assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
+    roles = dataclasses.replace(lm.tokenizer.roles, prompt="bare")
+    Tokenizer(lm.tokenizer.engine, roles).save(bundle)  # the same tokens, used otherwise
+    assert keraslm.from_pretrained(bundle).tokenizer.roles.prompt == "bare"
+    half = keraslm.tasks.bundle.write(lm, tmp_path / "half", dtype="float16")
+    assert keraslm.export.tflite(lm, half, verify=False).is_file()  # its weights, but for rounding
 
 
 def test_a_failing_save_leaves_the_old_bundle(lm, bundle, monkeypatch):

@@ -122,6 +122,15 @@ def test_files_that_are_none(tmp_path):
         Tokenizer.from_gpt2_files(tmp_path / "vocab.json", tmp_path / "merges.txt")
 
 
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_whether_control_tokens_count_is_yes_or_no(tokenizers, value):
+    for encode in (tokenizers["bpe"].encode, tokenizers["bpe"].prompt_ids):
+        with pytest.raises(ValueError, match="allow_control_tokens must be True or False"):
+            encode("a", allow_control_tokens=value)
+    with pytest.raises(ValueError, match="allow_control_tokens must be True or False"):
+        tokenizers["bpe"].encode_batch(["a"], allow_control_tokens=value)
+
+
 def test_bytes_are_no_text(tokenizers):
     with pytest.raises(ValueError, match="Decode it"):
         tokenizers["bpe"].encode(b"abc")

@@ -75,7 +75,7 @@ def litertlm(
     text.check_template(chat_template or text.chat_template(lm.tokenizer))
     cache_length = cache_length or lm.model.max_length
     builder = _import_builder()
-    with exported(path) as place:
+    with exported(path, lm) as place:
         content = convert(lm.model, prefill_lengths, cache_length, quantization)
         pack(builder, lm, content, place.new, cache_length, chat_template)
         if verify and _has_runtime():

@@ -95,7 +95,7 @@ def mediapipe(
     path = Path(path)
     if path.suffix != ".tflite":
         path = path / MEDIAPIPE_FILES["embedder" if answer.labels is None else "classifier"]
-    with exported(path) as place:
+    with exported(path, model) as place:
         content = _with_metadata(answer.convert(quantization), answer.reader, answer.labels)
         place.new.write_bytes(content)
         if verify:

@@ -115,7 +115,7 @@ def saved_model(
     if (path / "config.json").is_file():
         path = path / "saved_model"
     task = _task(model, tokenizer, labels, length)
-    with exported(path, PARTS, fence="saved_model.pb") as place:
+    with exported(path, model, PARTS, fence="saved_model.pb") as place:
         endpoints = _endpoints(task)
         module = tf.Module()
         # TensorFlow saves only variables that the object holds.

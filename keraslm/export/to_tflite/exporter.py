@@ -93,7 +93,7 @@ def tflite(
             "cache_length and generate are for a model that has cache_spec and step, as "
             f"keraslm.models.GPT has; received {type(model).__name__}."
         )
-    with exported(path) as place:
+    with exported(path, lm) as place:
         if is_decoder:
             stop_ids = lm.generation_config.stop_ids if hasattr(lm, "generation_config") else ()
             options = {"generate": generate, "stop_ids": stop_ids}

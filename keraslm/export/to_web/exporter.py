@@ -148,7 +148,7 @@ def web(
     if (folder / "config.json").is_file():
         folder = folder / "web"
     # index.html stays if it was edited: the description is what the page cannot do without.
-    with exported(folder, PARTS, fence="model.json", keep=["index.html"]) as place:
+    with exported(folder, lm, PARTS, fence="model.json", keep=["index.html"]) as place:
         new = place.new
         with _node_modules(packages) as modules:
             _copy_packages(modules, new / "vendor")
