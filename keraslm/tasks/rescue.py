@@ -61,7 +61,11 @@ def _save(task, folder, steps, error):
 
 def _steps(model):
     optimizer = getattr(model, "optimizer", None)
-    return 0 if optimizer is None else int(optimizer.iterations)
+    if optimizer is None:
+        return 0
+    from keraslm.training.steps import read
+
+    return int(read(optimizer.iterations))
 
 
 def _is_finite(model):

@@ -373,9 +373,8 @@ def test_verify_a_decoder(here, lm, folder):
 @pytest.mark.slow
 def test_verified_exports(lm, berts, tmp_path):
     path = export.saved_model(lm, tmp_path / "sm")
-    entry = json.loads((tmp_path / "manifest.json").read_text())["sm"]
-    assert entry["verification"]["equal_tokens"] == entry["verification"]["tokens"] == 5
-    assert entry["verification"]["max_difference"] < 1e-4
+    noted = export.Verification.from_manifest(path)
+    assert noted.equal_tokens == noted.tokens == 5 and noted.max_difference < 1e-4
     assert export.verify(path, lm).passed
     model, tokenizer, options = berts["classify"]
     path = export.saved_model(model, tmp_path / "topics", tokenizer=tokenizer, **options)

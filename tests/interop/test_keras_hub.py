@@ -71,7 +71,7 @@ def test_the_same_numbers_and_back(hub, name, options):
     theirs = shaken(getattr(hub, name)(**options))
     ours = from_keras_hub(theirs, **({"head": "pooled"} if name == "BertBackbone" else {}))
     wanted = (outputs := outputs_of_theirs(theirs))["sequence_output"]
-    assert off(hidden_of_ours(ours), wanted) < 1e-5
+    assert off(hidden_of_ours(ours), wanted) < 2e-5
     assert ours.transformer_config.dropout == options.get("dropout", 0)
     ids, types, mask = batch()
     inputs = {"token_ids": ids, "padding_mask": mask}

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from keraslm.export.to_saved_model.graph import GraphTokenizer
 from keraslm.tokenizers import Tokenizer
+from keraslm.tokenizers.spacing import join_chinese
 
 pytestmark = [pytest.mark.data, pytest.mark.peer]
 
@@ -146,6 +147,11 @@ def random_rows(tokenizer, number=3000):
     return rows + [[i] for i in range(size)]  # and every token
 
 
+def as_ours(texts, ours):
+    """BERT's of theirs writes blanks between Chinese characters, where the text had none."""
+    return texts if ours.kind == "bpe" else [join_chinese(text) for text in texts]
+
+
 def check(texts, found, expected):
     for text, ids, theirs in zip(texts, found, expected, strict=True):
         assert ids == theirs, repr(text)
@@ -161,7 +167,7 @@ def test_imported_as_in_transformers(pair, texts):
     for skip in (False, True):
         rows = [*expected, *random_rows(ours)]
         back = theirs.batch_decode(rows, skip, clean_up_tokenization_spaces=False)
-        check(rows, ours.decode_batch(rows, skip), back)
+        check(rows, ours.decode_batch(rows, skip), as_ours(back, ours))
     if ours.kind == "bpe":  # loses nothing
         rows = ours.encode_batch(texts)
         check(texts, ours.decode_batch(rows, skip_special_tokens=False), texts)
@@ -181,4 +187,4 @@ def test_twin_as_in_transformers(pair, texts):
     back = theirs.batch_decode(rows, True, clean_up_tokenization_spaces=False)
     ids = tf.constant([i for row in rows for i in row])  # tf.ragged.constant takes a minute
     found = twin.decode(tf.RaggedTensor.from_row_lengths(ids, [len(row) for row in rows]))
-    check(rows, [text.decode() for text in found.numpy()], back)
+    check(rows, [text.decode() for text in found.numpy()], as_ours(back, ours))
