@@ -21,7 +21,10 @@ KINDS: dict[str, tuple[bytes, Callable[..., Any]]] = {
     ".zip": (b"PK\3\4", zipfile.ZipFile),
 }
 _BLOCK = (b"1AY&SY", b"\x17rE8P\x90")  # what a .bz2 goes on with; a text may begin with "BZh"
-BAD = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+BAD = (
+    EOFError, OSError, zlib.error, lzma.LZMAError,
+    zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError,
+)  # fmt: skip
 
 
 def kind_of(path: Path) -> str | None:
@@ -139,7 +142,7 @@ def _member(archive, file):
         return archive.open(name)
     except KeyError:
         raise FileNotFoundError(f"No file {name} in {archive.filename}.") from None
-    except (RuntimeError, NotImplementedError) as error:  # a password, an unusual compression
+    except RuntimeError as error:  # a password, an unusual compression
         raise ValueError(f"{archive.filename} cannot be read: {error}. Unpack it.") from error
 
 

@@ -72,6 +72,35 @@ def files_below(folder: Path) -> Iterator[str]:
         yield from (Path(root, name).relative_to(folder).as_posix() for name in names)
 
 
+def read_json(file: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged: no UTF-8, no JSON, or nested too deeply.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"No file {file}.")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{file} is damaged: it is nested too deeply.") from None
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged: {error}.") from error
+
+
+def read_dict(file: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_json`; or it holds something else.
+    """
+    value = read_json(file)
+    if not isinstance(value, dict):
+        raise ValueError(f"{file} is damaged: it holds no object.")
+    return value
+
+
 def read_object(file: Path) -> dict[str, Any]:
     """A JSON object; an empty one if the file is missing or holds something else."""
     try:

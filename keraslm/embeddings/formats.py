@@ -166,7 +166,7 @@ def _format(path):
     if int.from_bytes(head[:4], "little") == MAGIC:
         return "fasttext"
     if sizes:
-        return "word2vec-binary" if _is_binary(head.split(b"\n", 1)[1]) else "word2vec"
+        return "word2vec-binary" if _is_binary(head.partition(b"\n")[2]) else "word2vec"
     if _is_binary(head) or not first:
         raise ValueError(
             f"{path} holds no word vectors in a known format ({', '.join(FORMATS)}). Say which "

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keraslm._files import Writer, read_whole, warn_of
+from keraslm._files.facts import read_dict
 from keraslm._types import KeyedVectors, StrPath
 
 NGRAMS = ("min_n", "max_n", "bucket")
@@ -111,16 +112,15 @@ def _recipe(folder):
     file = folder / "recipe.json"
     if not file.is_file():
         return {}
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged: {error}. Write the vectors again.") from error
+    return read_dict(file)
 
 
 def _array(path, mmap):
     try:
         table = np.load(path, allow_pickle=False, mmap_mode="r" if mmap else None)
-    except (ValueError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # NumPy reads the header as Python, which may fail in any way
         raise ValueError(f"{path} is not a readable array: {error}") from error
     # gensim computes in float32.
     return table if table.dtype in (np.float32, np.int64) else table.astype("float32")
@@ -158,7 +158,8 @@ def keyed(words, table, counts=None, fasttext=None):
 def check_vectors(table, words, name):
     """Raise a ValueError for a table with NaN or infinity, naming the first word."""
     # The sum of a row is finite if its values are (unless it overflows, which no vector does).
-    bad = ~np.isfinite(np.asarray(table).sum(axis=1, dtype=np.float64))
+    with np.errstate(invalid="ignore", over="ignore"):
+        bad = ~np.isfinite(np.asarray(table).sum(axis=1, dtype=np.float64))
     if bad.any():
         word = words[int(bad.argmax())]
         raise ValueError(

@@ -1,9 +1,10 @@
 """Reading and writing the tensors of a safetensors checkpoint, one at a time."""
 
-import json
 from pathlib import Path
 
 import numpy as np
+
+from keraslm._files.facts import read_json
 
 INDEX = "model.safetensors.index.json"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5")
@@ -58,7 +59,7 @@ class Checkpoint:
                 "writes model.safetensors."
             )
         try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            names = set(read_json(index)["weight_map"].values())
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ValueError(f"{index} is damaged: {error!r}.") from error
         for name in sorted(names):

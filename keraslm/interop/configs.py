@@ -1,7 +1,6 @@
 """A ``config.json`` of Hugging Face's: read into our fields, and written."""
 
 import dataclasses
-import json
 import math
 import typing
 from typing import Any
@@ -9,23 +8,6 @@ from typing import Any
 from keraslm.interop.families import ACTIVATIONS, FAMILIES
 from keraslm.layers.positions import checked_scaling
 from keraslm.models.config import TransformerConfig
-
-
-def read_json(file):
-    """An object from a JSON file.
-
-    Raises:
-        FileNotFoundError, ValueError: not there, or damaged.
-    """
-    if not file.is_file():
-        raise FileNotFoundError(f"No file {file}.")
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{file} is damaged: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{file} is damaged: it holds no object.")
-    return value
 
 
 def family_of(config, where):

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from keraslm.interop.configs import check, read_json
+from keraslm._files.facts import read_dict, read_json, read_object
+from keraslm.interop.configs import check
 from keraslm.interop.tokenizer_files import load_tokenizer
 
 
@@ -11,11 +12,8 @@ def is_huggingface(folder):
     """Whether a folder holds a checkpoint of Hugging Face's, and not a bundle."""
     if (folder / "adapter_config.json").is_file():
         return True
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and "model_type" in config and "format_version" not in config
+    config = read_object(folder / "config.json")
+    return "model_type" in config and "format_version" not in config
 
 
 # Our name of a pooling → sentence-transformers' key before version 6 (after ``pooling_mode_``), in
@@ -41,7 +39,7 @@ def pooling_of(folder):
     if not where.is_file():
         return None
     try:
-        modules = json.loads(where.read_text(encoding="utf-8"))
+        modules = read_json(where)
         kinds = {module["type"].rsplit(".", 1)[-1]: str(module["path"]) for module in modules}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{where} is damaged: {error!r}.") from error
@@ -65,7 +63,7 @@ def pooling_of(folder):
         raise ValueError(f"{where} names a path outside its folder.")
     settings = {"normalize": "Normalize" in kinds, **_pooling(folder / kinds["Pooling"])}
     prompts = folder / "config_sentence_transformers.json"
-    prompts = read_json(prompts) if prompts.is_file() else {}
+    prompts = read_dict(prompts) if prompts.is_file() else {}
     named = prompts.get("prompts") or {}
     check(isinstance(named, dict), "prompts", named, folder)
     if named:
@@ -76,7 +74,7 @@ def pooling_of(folder):
 
 def _pooling(folder):
     """``pooling`` and ``include_prompt`` of a Pooling module."""
-    pooling = read_json(folder / "config.json")
+    pooling = read_dict(folder / "config.json")
     ways = [ours for ours, (key, _) in POOLING_KEYS.items() if pooling.get(f"pooling_mode_{key}")]
     known = {f"pooling_mode_{key}" for key, _ in POOLING_KEYS.values()} | {
         "pooling_mode", "include_prompt", "word_embedding_dimension", "embedding_dimension",
@@ -104,7 +102,7 @@ def max_length_of(folder, longest):
         longest: what the model takes.
     """
     file = folder / "tokenizer_config.json"
-    stated = read_json(file).get("model_max_length") if file.is_file() else None
+    stated = read_dict(file).get("model_max_length") if file.is_file() else None
     stated = sentence_bert_config(folder).get("max_seq_length") or stated
     if stated is None or (isinstance(stated, (int, float)) and stated > longest):
         return longest  # "no limit" is written as a very large number
@@ -115,7 +113,7 @@ def max_length_of(folder, longest):
 def sentence_bert_config(folder):
     """What sentence-transformers states of the Transformer module."""
     file = folder / "sentence_bert_config.json"
-    return read_json(file) if file.is_file() else {}
+    return read_dict(file) if file.is_file() else {}
 
 
 def fitting_tokenizer(folder, model):

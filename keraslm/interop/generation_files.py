@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from keraslm._files.facts import read_dict
 from keraslm.generation.config import GenerationConfig
-from keraslm.interop.configs import check, read_json
+from keraslm.interop.configs import check
 
 FIELDS = {field.name for field in dataclasses.fields(GenerationConfig)} - {"stop_ids", "seed"}
 SAMPLING = {"temperature": 1.0, "top_k": 50, "top_p": None, "min_p": None}  # theirs when sampling
@@ -45,7 +46,7 @@ def stated_generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]
     ids = ("bos_token_id", "eos_token_id", "pad_token_id")
     stated = {key: config[key] for key in ids if config.get(key) is not None}
     if file.is_file():  # then config.json does not count, as in transformers
-        return read_json(file)
+        return read_dict(file)
     old = {"do_sample", "max_length", *FIELDS, *NEUTRAL, "no_repeat_ngram_size", "min_length"}
     return stated | {key: value for key, value in config.items() if key in old}
 

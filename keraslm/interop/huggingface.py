@@ -11,7 +11,7 @@ import numpy as np
 
 from keraslm import models
 from keraslm._files import Writer, warn_of
-from keraslm._files.facts import read_object
+from keraslm._files.facts import read_dict, read_object
 from keraslm._types import StrPath
 from keraslm.generation.config import GenerationConfig
 from keraslm.interop.checkpoint import Checkpoint
@@ -22,7 +22,6 @@ from keraslm.interop.configs import (
     head_of,
     labels_of,
     our_fields,
-    read_json,
     their_config,
     tokenizer_config,
 )
@@ -75,7 +74,7 @@ def load_huggingface(
     folder = Path(folder)
     where = folder / "config.json"
     check_no_adapter(folder)
-    config = read_json(where)
+    config = read_dict(where)
     family = family_of(config, where)
     fields = our_fields(family, config, where)
     checkpoint = Checkpoint(folder)

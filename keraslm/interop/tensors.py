@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from keraslm.interop.configs import read_json
+from keraslm._files.facts import read_dict
 from keraslm.models.loading import weights_of
 
 # Ends of names: what is no weight, and copies of tied weights.
@@ -27,7 +27,7 @@ def check_no_adapter(folder):
     """Raise a ValueError for a folder of PEFT's, which holds changes to a model and no model."""
     where = folder / "adapter_config.json"
     if where.is_file():
-        base = read_json(where).get("base_model_name_or_path")
+        base = read_dict(where).get("base_model_name_or_path")
         raise ValueError(
             f"{where} makes this an adapter of {base!r}, not a model. Merge it with PEFT: "
             "model.merge_and_unload().save_pretrained(folder)."

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from keraslm.interop.configs import read_json
+from keraslm._files.facts import read_dict
 from keraslm.interop.generation_files import read_generation, stated_generation
 from keraslm.interop.tokenizer_classes import CLASSES, SAME, class_name, start_and_end
 from keraslm.tokenizers import files, sentencepiece
@@ -34,7 +34,7 @@ def load_tokenizer(folder: Path, config: dict[str, Any] | None = None) -> Tokeni
         ValueError: a file is damaged, or states a class or a setting that we do not have.
     """
     if config is None:
-        config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+        config = read_dict(folder / "config.json") if (folder / "config.json").is_file() else {}
     settings = _settings(folder)
     if not any((folder / name).is_file() for name in ("tokenizer.json", *VOCABULARIES)):
         return None
@@ -42,7 +42,7 @@ def load_tokenizer(folder: Path, config: dict[str, Any] | None = None) -> Tokeni
     for key, value in REFUSED.items():
         if settings.get(key, value) not in (value, None):
             raise ValueError(f"{where} has {key}={settings[key]!r}, which is not supported.")
-    data = read_json(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else None
+    data = read_dict(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else None
     stated = settings.get("tokenizer_class") or config.get("tokenizer_class")
     name = class_name(stated, config.get("model_type"), data is not None and _is_byte_level(data))
     name = SAME.get(name, name)
@@ -91,18 +91,18 @@ def load_tokenizer(folder: Path, config: dict[str, Any] | None = None) -> Tokeni
 def _settings(folder):
     """``tokenizer_config.json`` with what older files and separate templates say."""
     file = folder / "tokenizer_config.json"
-    settings = read_json(file) if file.is_file() else {}
+    settings = read_dict(file) if file.is_file() else {}
     if not settings.get("extra_special_tokens"):
         settings["extra_special_tokens"] = settings.pop("additional_special_tokens", None) or []
     if "added_tokens_decoder" not in settings:
         map_file = folder / "special_tokens_map.json"
-        for key, value in (read_json(map_file) if map_file.is_file() else {}).items():
+        for key, value in (read_dict(map_file) if map_file.is_file() else {}).items():
             if key == "additional_special_tokens":
                 settings["extra_special_tokens"] = settings["extra_special_tokens"] or value
             else:
                 settings[key] = value
         file = folder / "added_tokens.json"
-        settings["_added_tokens"] = read_json(file) if file.is_file() else {}
+        settings["_added_tokens"] = read_dict(file) if file.is_file() else {}
     templates = {}
     if (folder / "chat_template.jinja").is_file():
         templates["default"] = (folder / "chat_template.jinja").read_text(encoding="utf-8")
@@ -193,7 +193,7 @@ def _from_vocabulary(folder, name, known, settings, names, words):
         return _from_sentencepiece(folder / wanted[0], known, settings, names, words)
     if wanted == ("vocab.txt",):
         return known.build(read_bert_vocab(folder / "vocab.txt"), None, settings, words, None)
-    vocab = read_json(folder / "vocab.json")
+    vocab = read_dict(folder / "vocab.json")
     return known.build(vocab, read_merges(folder / "merges.txt"), settings, words, None)
 
 

@@ -1,10 +1,10 @@
 """What all runtimes have in common: a text in, pieces of its continuation out."""
 
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from keraslm._files.facts import read_dict, read_json
 from keraslm._text import is_whole
 from keraslm.generation.config import GenerationConfig, checked_config, stated_length
 from keraslm.generation.processors import check_supported
@@ -128,7 +128,7 @@ def config_beside(path: Path, tokenizer: Tokenizer, prompt: int) -> GenerationCo
     if not file.is_file():
         return GenerationConfig(stop_ids=tokenizer.eos_ids)
     try:
-        config = GenerationConfig().replace(**json.loads(file.read_text(encoding="utf-8")))
+        config = GenerationConfig().replace(**read_dict(file))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file} is damaged: {error}") from error
     length = stated_length(config, _stated_beside(path))
@@ -138,10 +138,7 @@ def config_beside(path: Path, tokenizer: Tokenizer, prompt: int) -> GenerationCo
 def _stated_beside(path):
     """What the bundle that a file stands in keeps of a Hugging Face folder's settings."""
     file = path.parent / "config.json"
-    try:
-        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged: {error}") from error
+    found: Any = read_json(file) if file.is_file() else {}
     for key in ("settings", "stated"):
         found = found.get(key) if isinstance(found, Mapping) else None
     found = found if isinstance(found, Mapping) else {}

@@ -16,7 +16,7 @@ import re
 
 from keraslm import _files
 from keraslm._files import Writer, checked_path, warn_of
-from keraslm._files.facts import digest, read_object
+from keraslm._files.facts import digest, read_dict, read_object
 from keraslm._targets import MEDIAPIPE_FILES, TARGETS
 from keraslm._text import checked_str
 from keraslm._version import __version__
@@ -250,7 +250,7 @@ def read(folder, config, dtype=None):
     if task == "TextGenerator":
         file = folder / "generation_config.json"
         try:
-            settings["generation_config"] = GenerationConfig().replace(**_read_json(file))
+            settings["generation_config"] = GenerationConfig().replace(**read_dict(file))
         except (ArithmeticError, TypeError, ValueError) as error:
             raise ValueError(f"{file} is damaged: {error}") from error
     return model, Tokenizer.load(folder), settings
@@ -265,7 +265,7 @@ def read_sample(folder):
     file = folder / SAMPLE
     if not file.is_file():
         return None
-    texts = _read_json(file).get("texts")
+    texts = read_dict(file).get("texts")
     if not _is_texts(texts):
         raise ValueError(f"{file} is damaged: 'texts' is no list of texts.")
     return texts
@@ -281,7 +281,7 @@ def read_config(folder):
     Raises:
         FileNotFoundError, ValueError: as `read`.
     """
-    config = _read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    config = read_dict(folder / "config.json") if (folder / "config.json").is_file() else {}
     needed = FILES if config.get("task", "TextGenerator") == "TextGenerator" else FILES[:3]
     for name in needed:
         if not (folder / name).is_file():
@@ -383,13 +383,3 @@ def _with_weights(make, file, num_layers):
 def _write_json(file, value):
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     file.write_text(text, encoding="utf-8")
-
-
-def _read_json(file):
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{file} is damaged: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{file} is damaged: it holds no object.")
-    return value

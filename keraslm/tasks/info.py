@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from keraslm._files.facts import read_dict
 from keraslm._types import StrPath
 
 # Bytes of a weight by how it is kept; int4 has a scale for every 32.
@@ -120,11 +121,11 @@ def _bundle(folder):
 
 def _huggingface(folder):
     from keraslm import models
-    from keraslm.interop.configs import family_of, head_of, our_fields, read_json
+    from keraslm.interop.configs import family_of, head_of, our_fields
     from keraslm.tasks.table import TASK_OF_HEAD
 
     where = folder / "config.json"
-    config = read_json(where)
+    config = read_dict(where)
     family = family_of(config, where)
     shape = getattr(models, family.builder).make_config(**our_fields(family, config, where))
     is_sentences = (folder / "modules.json").is_file()

@@ -4,8 +4,9 @@ import functools
 from typing import Any
 
 from keraslm._files import read_whole
+from keraslm._files.facts import read_dict
 from keraslm._types import StrPath
-from keraslm.interop.configs import family_of, head_of, read_json
+from keraslm.interop.configs import family_of, head_of
 from keraslm.interop.folders import fitting_tokenizer, is_huggingface, pooling_of
 from keraslm.interop.hub import find
 from keraslm.interop.huggingface import load_huggingface
@@ -71,7 +72,7 @@ def _load(folder, dtype):
 def _from_hugging_face(folder, dtype):
     where = folder / "config.json"
     is_sentences = bool(pooling_of(folder))
-    config = read_json(where)
+    config = read_dict(where)
     head = None
     if not is_sentences:
         family = family_of(config, where)

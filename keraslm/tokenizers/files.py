@@ -1,11 +1,13 @@
 """The files of a tokenizer: ``tokenizer.json`` and, beside it, ``tokenizer_config.json``."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from keraslm._files import replaced_file
-from keraslm._files.facts import read_object
+from keraslm._files.facts import read_dict, read_object
 from keraslm.tokenizers.roles import Roles
 
 ENGINE, ROLES = "tokenizer.json", "tokenizer_config.json"
@@ -19,7 +21,7 @@ def read(path: Path) -> tuple[Any, Roles | None]:
     if file.name != ENGINE or not config.is_file():
         return engine, None
     try:
-        return engine, Roles.from_dict(_object(config))
+        return engine, Roles.from_dict(read_dict(config))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{config} is damaged: {error}") from error
 
@@ -43,6 +45,17 @@ def read_engine(file: Path) -> Any:
         raise ValueError(f"{file} is not a readable tokenizer.json: {error}") from error
 
 
+@contextlib.contextmanager
+def told(what: str) -> Iterator[None]:
+    """The engine's own errors, which are bare Exceptions, as a ValueError."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise ValueError(f"The tokenizer cannot {what}: {error}.") from error
+
+
 def check_belongs(file: Path, engine: Any) -> None:
     """Raise a ValueError if a file is of a bundle, whose model has other tokens than an engine."""
     if not file.is_file() or "keraslm_version" not in read_object(file.with_name("config.json")):
@@ -59,10 +72,3 @@ def write_roles(folder: Path, roles: Roles) -> None:
     text = json.dumps(roles.to_bundle(), indent=2, ensure_ascii=False) + "\n"
     with replaced_file(folder / ROLES) as new:
         new.write_text(text, encoding="utf-8")
-
-
-def _object(file):
-    value = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(value, dict):
-        raise ValueError("it holds no object.")
-    return value

@@ -93,7 +93,8 @@ class Tokenizer:
             min_frequency: pairs, words and characters seen less often are left out; default 2, of
                 characters 1.
             lowercase: for ``"word"`` and ``"jieba"``: lower case, marks and accents stay; for
-                ``"wordpiece"``: lower case without accents, as BERT.
+                ``"wordpiece"``: lower case without accents, as BERT, where the texts are in Latin
+                or Greek letters; in other scripts, whose marks are letters, these stay.
             special_tokens: default ``("<|endoftext|>",)`` for bpe, BERT's five for wordpiece and
                 ``("<pad>", "<unk>", "<|endoftext|>")`` for words and characters.
 
@@ -197,7 +198,8 @@ class Tokenizer:
             ValueError: no str, or half of a character in it.
         """
         engine = self._engine(allow_control_tokens)
-        return engine.encode(checked_text(text), add_special_tokens=add_special_tokens).ids
+        with files.told("read this text"):
+            return engine.encode(checked_text(text), add_special_tokens=add_special_tokens).ids
 
     def encode_batch(
         self,
@@ -210,14 +212,16 @@ class Tokenizer:
         if isinstance(texts, str):
             raise ValueError("texts must be a list of str; received a str. Use encode for one.")
         engine = self._engine(allow_control_tokens)
-        encodings = engine.encode_batch_fast(
-            checked_texts(texts, "texts"), add_special_tokens=add_special_tokens
-        )
+        with files.told("read these texts"):
+            encodings = engine.encode_batch_fast(
+                checked_texts(texts, "texts"), add_special_tokens=add_special_tokens
+            )
         return [encoding.ids for encoding in encodings]
 
     def encode_with_offsets(self, text: str, add_special_tokens: bool = False) -> Encoding:
         """Ids and, for each, its (start, end) in characters of ``text``."""
-        encoding = self.engine.encode(checked_text(text), add_special_tokens=add_special_tokens)
+        with files.told("read this text"):
+            encoding = self.engine.encode(checked_text(text), add_special_tokens=add_special_tokens)
         return Encoding(encoding.ids, encoding.offsets)
 
     def prompt_ids(self, text: str, *, allow_control_tokens: bool = True) -> list[int]:

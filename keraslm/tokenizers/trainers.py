@@ -1,9 +1,10 @@
 """Training tokenizers, importing those of GPT-2, RoBERTa and BERT: builds the engine's parts."""
 
 import itertools
-import json
+import unicodedata
 from pathlib import Path
 
+from keraslm._files.facts import read_dict
 from keraslm._scripts import warn_of_clauses
 from keraslm._text import checked_text, checked_texts, is_iterable, is_whole
 from keraslm.tokenizers.chinese import train_chinese
@@ -21,7 +22,8 @@ CLAUSES = (
     "kind='word' makes one word of whole clauses such as {clause!r}: this script puts no blanks "
     "between words. Take kind='jieba' (Chinese words), 'char', 'bpe' or 'wordpiece'."
 )
-SAMPLE = 1_000_000  # characters of a text in which clauses are looked for
+SAMPLE = 1_000_000  # characters of a text in which clauses and marks are looked for
+MARKS = 0.01  # of all letters; fewer are of foreign names
 
 
 def train(texts, kind, vocab_size, min_frequency, lowercase, special_tokens):
@@ -60,8 +62,13 @@ def train(texts, kind, vocab_size, min_frequency, lowercase, special_tokens):
         )  # fmt: skip
     if kind == "word":
         texts = _watched(texts)
+    texts = _not_empty(texts)
     engine, trainer = _parts(kind, vocab_size, min_frequency, lowercase, special_tokens)
-    engine.train_from_iterator(_not_empty(texts), trainer)
+    if kind == "wordpiece" and lowercase:
+        sample, texts = _sampled(texts)
+        if _marks_are_letters(sample):
+            engine.normalizer.strip_accents = False
+    engine.train_from_iterator(texts, trainer)
     if kind == "wordpiece" or {"[CLS]", "[SEP]"} <= set(special_tokens):
         engine.post_processor = _bert_template(engine)
     return engine
@@ -76,6 +83,36 @@ def _watched(texts):
             size += len(text)
         yield text
     warn_of_clauses("\n".join(sample), CLAUSES)
+
+
+def _sampled(texts):
+    """The beginning of an iterator's texts, as one, and all of them."""
+    some, size = [], 0
+    for text in texts:
+        some.append(text)
+        size += len(text)
+        if size > SAMPLE:
+            break
+    return "\n".join(some), itertools.chain(some, texts)
+
+
+def _marks_are_letters(text):
+    """Whether a text has marks on other letters than Latin and Greek ones.
+
+    BERT's uncased models strip all marks: of Hindi or Thai the vowels, of Russian ``й`` the breve,
+    and they take Korean syllables apart.
+    """
+    if text.isascii():
+        return False
+    marks = letters = 0
+    base = " "
+    for character in text:
+        is_mark = unicodedata.category(character) == "Mn"
+        base = base if is_mark else unicodedata.normalize("NFD", character)
+        letters += character.isalpha()
+        if is_mark or len(base) > 1:
+            marks += not unicodedata.name(base[0], "").startswith(("LATIN", "GREEK"))
+    return marks > MARKS * letters
 
 
 def _not_empty(texts):
@@ -194,7 +231,7 @@ def from_gpt2_files(vocab, merges):
     for file in (Path(vocab), Path(merges)):
         if not file.is_file():
             raise FileNotFoundError(f"No file {file}. Give GPT-2's vocab.json and merges.txt.")
-    ids = json.loads(Path(vocab).read_text(encoding="utf-8"))
+    ids = read_dict(Path(vocab))
     engine = _byte_level(models.BPE(vocab=ids, merges=read_merges(merges)))
     if ids.keys() >= set(ROBERTA_SPECIAL_TOKENS):  # GPT-2's token is then a text like any other
         _add_special_tokens(engine, ROBERTA_SPECIAL_TOKENS)

@@ -115,7 +115,7 @@ def _with_value(content, at, value):
     size = int.from_bytes(content[:8], "little") if skip else len(content)
     try:
         tree = json.loads(content[skip : skip + size])
-    except ValueError:
+    except (ValueError, RecursionError):
         return content
     places: list = []
 

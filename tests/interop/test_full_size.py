@@ -21,7 +21,7 @@ def decoder(vocab, width, inner, heads, kv_heads, **more):
             **more}  # fmt: skip
 
 
-# Name → class of theirs and its config; where it says cut, to 4 (Gemma: 6) blocks.
+# Name → class of theirs and its config; where it says cut, to 4 (Gemma: 6, Mistral: 2) blocks.
 SHAPES = {
     "gpt2": ("GPT2LMHeadModel", {}),
     "gpt2-medium": ("GPT2LMHeadModel", {"n_embd": 1024, "n_layer": 24, "n_head": 16}),
@@ -37,8 +37,9 @@ SHAPES = {
         151936, 896, 4864, 14, 2, rope_parameters=THETA, tie_word_embeddings=True)),
     "qwen3-0.6b, cut": ("Qwen3ForCausalLM", decoder(
         151936, 1024, 3072, 16, 8, head_dim=128, rope_parameters=THETA, tie_word_embeddings=True)),
-    "mistral-7b, cut": ("MistralForCausalLM", decoder(
-        32000, 4096, 14336, 32, 8, sliding_window=4096, rms_norm_eps=1e-5)),
+    "mistral-7b, cut": ("MistralForCausalLM", {
+        **decoder(32000, 4096, 14336, 32, 8, sliding_window=4096, rms_norm_eps=1e-5),
+        "num_hidden_layers": 2}),
     "gemma-3-270m, cut": ("Gemma3ForCausalLM", {
         **decoder(262144, 640, 2048, 4, 1, head_dim=256, sliding_window=16),
         "num_hidden_layers": 6, "max_position_embeddings": 32768}),

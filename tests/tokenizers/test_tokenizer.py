@@ -122,6 +122,27 @@ def test_files_that_are_none(tmp_path):
         Tokenizer.from_gpt2_files(tmp_path / "vocab.json", tmp_path / "merges.txt")
 
 
+@pytest.mark.parametrize(
+    ("text", "comes_back"),
+    [
+        ("Un Café à Genève", "un cafe a geneve"),  # as BERT
+        ("Ένας Άνθρωπος", "ενας ανθρωπος"),
+        ("हिन्दी विकिपीडिया में", "हिन्दी विकिपीडिया में"),
+        ("Мой Край", "мой край"),
+        ("วัตถุ ท้องฟ้า", "วัตถุ ท้องฟ้า"),
+        ("한국어 문장", "한국어 문장"),
+        ("がっこう ガラス", "がっこう ガラス"),
+    ],
+)
+def test_lower_case_takes_no_letters_from_other_scripts(text, comes_back):
+    tokenizer = Tokenizer.train([text] * 3, "wordpiece", 200, lowercase=True)
+    assert tokenizer.decode(tokenizer.encode(text)) == comes_back
+    if "é" not in text and comes_back == text.lower():  # few foreign words change nothing
+        mixed = ["some english words with a café"] * 50 + [text]
+        stripped = Tokenizer.train(mixed, "wordpiece", 300, lowercase=True)
+        assert stripped.decode(stripped.encode("café")) == "cafe"
+
+
 @pytest.mark.parametrize("value", ["no", 1, None])
 def test_whether_control_tokens_count_is_yes_or_no(tokenizers, value):
     for encode in (tokenizers["bpe"].encode, tokenizers["bpe"].prompt_ids):
