@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 # Runs that are longer than nearly any word. Katakana does not count: it writes foreign words, which
 # are long. In the others a letter takes one to three characters.
@@ -38,6 +38,19 @@ def warn_of_clauses(text: str, message: str) -> bool:
     if clause is not None:
         warnings.warn(message.format(clause=clause), stacklevel=3)
     return clause is not None
+
+
+def beginnings(texts: Sequence[str], number: int = 3) -> list[str]:
+    """Prompts: the first words of some texts, or of Chinese the first characters.
+
+    Example:
+        >>> beginnings(["Once upon a time there was a king.", "人生若只如初见，何事秋风悲画扇。"])
+        ['Once upon a', '人生若只']
+    """
+    return [
+        text[:4] if UNSPACED.match(text) else " ".join(text.split(maxsplit=3)[:3])
+        for text in texts[:number]
+    ]
 
 
 def byte_alphabet() -> dict[str, int]:

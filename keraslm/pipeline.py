@@ -6,7 +6,7 @@ in plain sight.
 
 from typing import Any, NamedTuple
 
-from keraslm._scripts import UNSPACED
+from keraslm._scripts import beginnings
 
 SIZE = "nano"
 LENGTH = 256  # tokens of a training row
@@ -39,19 +39,6 @@ def read_corpus(source=None, validation=0.05, **how) -> Corpus:
 
     texts = [clean_text(text) for text in read_texts(source or wikipedia_sample(), **how)]
     return Corpus(*split_texts(texts, validation))
-
-
-def beginnings(texts, number=3):
-    """Prompts: the first words of some texts, or of Chinese the first characters.
-
-    Example:
-        >>> beginnings(["Once upon a time there was a king.", "人生若只如初见，何事秋风悲画扇。"])
-        ['Once upon a', '人生若只']
-    """
-    return [
-        text[:4] if UNSPACED.match(text) else " ".join(text.split(maxsplit=3)[:3])
-        for text in texts[:number]
-    ]
 
 
 def train_vectors(texts, tokenizer, vector_size, *, epochs=5, report=None):

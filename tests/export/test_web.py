@@ -299,6 +299,7 @@ export default async function (prompts) {
   await until(() => !byId("generate").disabled || !byId("error").hidden);
   const result = { language: page.documentElement.lang, ready: byId("status").textContent };
   result.label = page.querySelector("label[for=prompt]").textContent;
+  result.start = ["prompt", "temperature", "topK"].map((id) => byId(id).value);
   result.seen = [];
   if (!byId("error").hidden) return { ...result, error: byId("error").textContent };
   for (const [prompt, settings] of prompts) {
@@ -323,10 +324,13 @@ export default async function (prompts) {
 @peer
 def test_the_page(lm, site):
     settings = {"maxNewTokens": 20, "temperature": 0.9, "topK": 30, "topP": 0.95, "seed": 3}
-    prompts = [["The government", {}], ["\u4f60\u597d", settings], ["word " * 400, {}]]
+    first = ["The government", {"temperature": 0, "topK": ""}]
+    prompts = [first, ["\u4f60\u597d", settings], ["word " * 400, {}]]
     answer = run_in_browser(site, PAGE, prompts)
     assert (answer["language"], answer["label"]) == ("en", "Prompt")
     assert answer["ready"] == "Ready, with threads."
+    words = lm.sample[0].split()
+    assert answer["start"] == [" ".join(words[:3]), "0.8", "40"]
     greedy, sampled, long = answer["seen"]
     assert greedy["text"] == lm.generate("The government")
     assert greedy["status"].startswith("Done: ") and greedy["status"].endswith(" tokens/s")
@@ -339,7 +343,8 @@ def test_the_page(lm, site):
 
 @peer
 def test_the_page_in_chinese_and_on_one_thread(lm, site):
-    prompts = [["The government", {"maxNewTokens": 3}], ["word " * 400, {}]]
+    greedy = {"maxNewTokens": 3, "temperature": 0, "topK": ""}
+    prompts = [["The government", greedy], ["word " * 400, {}]]
     answer = run_in_browser(site, PAGE, prompts, language="zh-CN", threads=False)
     assert (answer["language"], answer["label"]) == ("zh", "\u63d0\u793a\u6587\u672c")
     assert "\u5355\u7ebf\u7a0b" in answer["ready"]

@@ -31,6 +31,7 @@ CHINESE = [
 SAMPLES = [
     *LINES, *CHINESE, *(text for text in TEXTS if len(text) < 400), " a  b\n\n\tc ",
     "<|endoftext|>x[CLS] <s>y</s>", "\ufeff\U00020000\U0002b740\u3000", "I do not know",
+    "qqq zzz  \u0e01\u0e02 \u0e03",
 ]  # fmt: skip
 
 
@@ -38,7 +39,8 @@ def all_kinds():
     """Tokenizers by name, with and without clean-up of blanks."""
     engines = {kind: make() for kind, make in KINDS.items()}
     engines["metaspace never"] = metaspace("never")
-    for kind, size in {"bpe": 400, "wordpiece": 130, "word": None, "char": None}.items():
+    kinds = {"bpe": 400, "wordpiece": 130, "word": None, "char": None, "jieba": None}
+    for kind, size in kinds.items():
         engines[f"trained {kind}"] = Tokenizer.train([*LINES, *CHINESE] * 5, kind, size).engine
     for name, engine in engines.items():
         for clean_up in (False, True):

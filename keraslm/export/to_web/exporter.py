@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from keraslm._scripts import beginnings
 from keraslm._types import StrPath
 from keraslm._version import __version__
 from keraslm.export.facts import prompt_template
@@ -191,6 +192,7 @@ def _describe(lm, folder, name, context):
         "clean_up_tokenization_spaces": lm.tokenizer.cleans_up,
         "generation": lm.generation_config.to_dict(),
         "max_length": stated_length(lm.generation_config, lm.stated),
+        "start": _start(lm),
         "files": files,
         "packages": PACKAGES,
     }
@@ -201,6 +203,18 @@ def _describe(lm, folder, name, context):
     ]
     text = README.format(name=name, version=__version__, packages="\n".join(lines))
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _start(lm):
+    """What the form of the page begins with, where the model states nothing itself."""
+    config = lm.generation_config
+    stated = (config.temperature, config.top_k, config.top_p, config.min_p)
+    prompts = beginnings(lm.sample or [], 1)
+    return {
+        "prompt": prompts[0] if prompts else "",
+        # Small models repeat themselves where they always take the likeliest token.
+        **({"temperature": 0.8, "top_k": 40} if set(stated) == {None} else {}),
+    }
 
 
 # === Packages ===

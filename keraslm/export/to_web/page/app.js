@@ -19,8 +19,8 @@ function complain(error) {
   byId("error").hidden = !error;
 }
 
-/** The model's own settings, as the form shows them. */
-function fill({ name, generation: own, max_length: maxLength }) {
+/** The model's own settings, as the form shows them; of what it does not state, a good start. */
+function fill({ name, generation: own, max_length: maxLength, start = {} }) {
   if (name) byId("name").textContent = document.title = name;
   const sampled = isSampled({
     temperature: own.temperature, topK: own.top_k, topP: own.top_p, minP: own.min_p,
@@ -28,8 +28,9 @@ function fill({ name, generation: own, max_length: maxLength }) {
   byId("maxNewTokens").value = maxLength == null ? own.max_new_tokens : "";
   byId("maxNewTokens").placeholder = maxLength == null ? "" : words.withPrompt(maxLength);
   byId("maxNewTokens").required = maxLength == null;
-  byId("temperature").value = sampled ? own.temperature ?? 1 : 0;
-  byId("topK").value = own.top_k ?? "";
+  byId("prompt").value = start.prompt ?? "";
+  byId("temperature").value = sampled ? own.temperature ?? 1 : start.temperature ?? 0;
+  byId("topK").value = own.top_k ?? start.top_k ?? "";
   byId("topP").value = own.top_p ?? "";
   byId("seed").value = own.seed ?? "";
 }

@@ -55,7 +55,7 @@ function engineOf(json) {
   const parts = {
     ...json,
     normalizer: withRareChinese(json.normalizer),
-    pre_tokenizer: withUnicodeWords(json.pre_tokenizer),
+    pre_tokenizer: mended(json.pre_tokenizer),
     post_processor: null, // a prompt's template is in model.json
     decoder: null,
   };
@@ -71,10 +71,22 @@ const UNICODE_WORDS = {
   invert: true,
 };
 
-function withUnicodeWords(part) {
+// It replaces blanks and does not split at them: unknown words next to each other would be one.
+function withSplit(part) {
+  const { replacement: blank = "\u2581", split = true } = part;
+  if (!split) return part;
+  const words = { Regex: `${blank}?[^${blank}]+|${blank}` };
+  return {
+    type: "Sequence",
+    pretokenizers: [part, { type: "Split", pattern: words, behavior: "Removed", invert: true }],
+  };
+}
+
+function mended(part) {
   if (part?.type === "Whitespace") return UNICODE_WORDS;
+  if (part?.type === "Metaspace") return withSplit(part);
   if (part?.type !== "Sequence") return part;
-  return { ...part, pretokenizers: part.pretokenizers.map(withUnicodeWords) };
+  return { ...part, pretokenizers: part.pretokenizers.map(mended) };
 }
 
 // BERT has blanks around each Chinese character; tokenizers.js forgets those of two UTF-16 units.
