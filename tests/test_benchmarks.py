@@ -1,6 +1,7 @@
 """The benchmarks run and say how many times as fast we are; the example learns."""
 
 import os
+import random
 import re
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+import keraslm
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("KERASLM_DATA", ROOT / "../shared/data"))
@@ -98,6 +101,22 @@ def test_example_of_a_checkpoint(lm, articles, tmp_path):
                tmp_path / "mine", "--length", 64, "--prune")  # fmt: skip
     for part in ("Hugging Face (gpt2)", "600 → ", "before:", "after:", "passed", "_huggingface"):
         assert part in text
+
+
+@pytest.mark.slow
+def test_the_chinese_example(tmp_path):
+    lines = [
+        "春眠不觉晓，处处闻啼鸟。", "夜来风雨声，花落知多少。", "白日依山尽，黄河入海流。",
+        "欲穷千里目，更上一层楼。", "床前明月光，疑是地上霜。", "举头望明月，低头思故乡。",
+    ]  # fmt: skip
+    poems = ["\n".join(random.Random(i).sample(lines, 4)) for i in range(300)]
+    (tmp_path / "poems.txt").write_bytes("\n\n".join(poems).encode("gb18030"))
+    text = run("examples/chinese_text_to_phone.py", tmp_path / "poems.txt", "--encoding", "gb18030",
+               "--separator", r"\n\n", "--out", tmp_path / "mine", "--minutes", 0.2)  # fmt: skip
+    assert "start from a vector" in text and "passed" in text and "[epoch 1]" in text
+    assert (tmp_path / "mine" / "model.tflite").is_file()
+    lm = keraslm.from_pretrained(tmp_path / "mine")
+    assert lm.tokenizer.decode(lm.tokenizer.encode(poems[0])) == poems[0]
 
 
 @pytest.mark.slow

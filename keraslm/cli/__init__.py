@@ -236,7 +236,7 @@ def _parser():
     artefacts.add(command)
     zoo.add(command, nested)
 
-    sub = command("demo", _demo, "the whole job on a Wikipedia extract, in ten minutes", tells=True)
+    sub = command("demo", _demo, "the whole job on a Wikipedia extract, in minutes", tells=True)
     sub.add_argument("--out", default="saved_models/demo", type=Path)
     sub.add_argument("--vectors-out", default="embeddings/demo", type=Path)
     sub.add_argument("--minutes", type=float, default=5.0, help="of training at most")

@@ -94,7 +94,7 @@ def _show(args, path):
 
 
 def _stream(path, prompt, settings, stop):
-    """Pieces of the continuation, from whatever stands at ``path``."""
+    """Pieces of the continuation, from whatever is at ``path``."""
     from keraslm.export.manifest import manifest_entry
     from keraslm.runtimes import open_runtime
     from keraslm.tasks import from_pretrained

@@ -1,4 +1,4 @@
-"""The targets of export, and proof of whatever stands at a path."""
+"""The targets of export, and proof of whatever is at a path."""
 
 import importlib
 import inspect

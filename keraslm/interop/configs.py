@@ -1,4 +1,4 @@
-"""A ``config.json`` of Hugging Face's: read into our fields, and written."""
+"""A Hugging Face ``config.json``: read into our fields, and written."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""What a folder of Hugging Face's is, and what it states of the pooling; whether its parts fit."""
+"""What a Hugging Face folder is, what it states of the pooling, whether its parts fit."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from keraslm.interop.tokenizer_files import load_tokenizer
 
 
 def is_huggingface(folder):
-    """Whether a folder holds a checkpoint of Hugging Face's, and not a bundle."""
+    """Whether a folder holds a Hugging Face checkpoint, and not a bundle."""
     if (folder / "adapter_config.json").is_file():
         return True
     config = read_object(folder / "config.json")

@@ -1,4 +1,4 @@
-"""A folder of Hugging Face's into one of our models, and back."""
+"""A Hugging Face folder into one of our models, and back."""
 
 import functools
 import json
@@ -275,7 +275,7 @@ def _family_for(model):
     kind = next((kind for kind in FAMILIES if _fits(model, kind)), None)
     if kind is None:
         raise ValueError(
-            f"No family of Hugging Face's has this shape: {', '.join(FAMILIES)} were tried. Its "
+            f"No Hugging Face family has this shape: {', '.join(FAMILIES)} were tried. Its "
             f"config is {model.transformer_config.to_dict()}."
         )
     return kind

@@ -1,4 +1,4 @@
-"""What the tables of Hugging Face's families are made of: a `Family` and its `Row`s."""
+"""What the tables of Hugging Face families are made of: a `Family` and its `Row`s."""
 
 from typing import Any, NamedTuple
 

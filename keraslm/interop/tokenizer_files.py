@@ -21,7 +21,7 @@ REFUSED = {"split_special_tokens": False, "byte_fallback": None}
 
 
 def load_tokenizer(folder: Path, config: dict[str, Any] | None = None) -> Tokenizer | None:
-    """The `Tokenizer` of a folder of Hugging Face's.
+    """The `Tokenizer` of a Hugging Face folder.
 
     Args:
         folder: of the checkpoint.

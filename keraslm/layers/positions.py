@@ -125,7 +125,7 @@ class RotaryEmbedding(keras.layers.Layer):
     Args:
         base: wavelength base; larger for longer contexts.
         scaling: how the wavelengths are stretched for a context longer than that of training, a
-            dict in the spelling of Hugging Face's ``rope_scaling``: ``{"rope_type": "linear",
+            dict in the spelling of Hugging Face ``rope_scaling``: ``{"rope_type": "linear",
             "factor": 4.0}``; ``"llama3"`` with ``factor``, ``low_freq_factor``,
             ``high_freq_factor``, ``original_max_position_embeddings``; ``"yarn"`` (Peng et al.
             2023) with ``factor``, ``original_max_position_embeddings`` and, if wanted,

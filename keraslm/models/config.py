@@ -45,7 +45,7 @@ BY_PLACE = (
 class TransformerConfig(BlockShape):
     """The architecture of a transformer.
 
-    Its fields are those of a block and those of what stands around the blocks.
+    Its fields are those of a block and those of what is around the blocks.
 
     Raises:
         ValueError: a value that cannot be, or one that does not count beside the others.

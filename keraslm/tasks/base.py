@@ -252,7 +252,7 @@ class Task:
 
     @classmethod
     def stated_settings(cls, folder: Path, config: dict[str, Any], model: Any) -> dict[str, Any]:
-        """The settings that a folder of Hugging Face's states.
+        """The settings that a Hugging Face folder states.
 
         Args:
             folder: the folder.

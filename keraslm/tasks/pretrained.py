@@ -31,7 +31,7 @@ def from_pretrained(
             ``"openai-community/gpt2"``, or ``"gpt2"`` and the other names in
             `keraslm.interop.hub.OWNERS`, which is downloaded once.
         dtype: dtype policy of the model, such as ``"mixed_bfloat16"``; default, as saved, or
-            float32 for a checkpoint of Hugging Face's.
+            float32 for a Hugging Face checkpoint.
         revision: of a name on the hub: branch, tag or commit.
         offline: of a name on the hub: only what was downloaded before.
 

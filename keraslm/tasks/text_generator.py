@@ -320,7 +320,7 @@ class TextGenerator:
 
     @classmethod
     def stated_settings(cls, folder: Path, config: dict[str, Any], model: Any) -> dict:
-        """The settings that a folder of Hugging Face's states; see `Task.stated_settings`."""
+        """The settings that a Hugging Face folder states; see `Task.stated_settings`."""
         from keraslm.interop.generation_files import generation_config_of, stated_generation
 
         return {
@@ -355,7 +355,7 @@ class TextGenerator:
     ) -> list[list[int]]:
         """Ids of prompts, as the model gets them; see `keraslm.tokenizers.Tokenizer.prompt_ids`.
 
-        For a folder of Hugging Face's they are ``AutoTokenizer.from_pretrained(folder)(text)``.
+        For a Hugging Face folder they are ``AutoTokenizer.from_pretrained(folder)(text)``.
 
         Args:
             texts: prompts.

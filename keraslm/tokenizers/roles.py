@@ -40,7 +40,7 @@ class Roles:
         pad, unk, mask, cls, sep: the tokens of these roles, or None.
         prompt: what of the tokenizer's template (its post-processor) a `TextGenerator` puts around
             a prompt. ``"whole"``: all of it, as `transformers` does for folders of its own.
-            ``"open"``: only what stands before the text, which goes on after all. ``"bare"``:
+            ``"open"``: only what comes before the text, which goes on after all. ``"bare"``:
             nothing, as keraslm did before it knew roles.
         source: where this was read: ``"trained"`` by keraslm, stated by ``"files"``, or guessed
             from the ``"names"`` of the tokens, for want of a statement.

@@ -371,7 +371,7 @@ class Tokenizer:
     def document_template(self) -> tuple[list[int], list[int]]:
         """Ids put before and after each document of a training stream.
 
-        Before it stands what stands before a prompt; after it the token that ends texts or, where
+        Before it comes what comes before a prompt; after it the token that ends texts or, where
         there is none, the end of the template.
         """
         after = [] if self.roles.prompt == "bare" else self.template[1]

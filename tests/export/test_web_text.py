@@ -42,6 +42,8 @@ def all_kinds():
     kinds = {"bpe": 400, "wordpiece": 130, "word": None, "char": None, "jieba": None}
     for kind, size in kinds.items():
         engines[f"trained {kind}"] = Tokenizer.train([*LINES, *CHINESE] * 5, kind, size).engine
+    # It has no blank and no Latin letter: two unknown words side by side are two tokens.
+    engines["trained jieba, Chinese only"] = Tokenizer.train(CHINESE[:1], "jieba", None).engine
     for name, engine in engines.items():
         for clean_up in (False, True):
             roles = dataclasses.replace(
@@ -227,6 +229,7 @@ export default async function (prompt) {
   await ready();
   const { value, placeholder } = byId("maxNewTokens");
   byId("prompt").value = prompt;
+  [byId("temperature").value, byId("topK").value] = [0, ""];
   byId("generate").click();
   await ready();
   return { value, placeholder, text: byId("output").textContent };

@@ -264,10 +264,10 @@ def test_our_models_come_back(model, tmp_path):
 
 
 def test_a_shape_that_no_family_has(tmp_path):
-    with pytest.raises(ValueError, match="No family of Hugging Face's has this shape: gpt2, bert"):
+    with pytest.raises(ValueError, match="No Hugging Face family has this shape: gpt2, bert"):
         save_huggingface(GPT(40, 1, 16, 2, positions="sinusoidal"), tmp_path / "hf")
     for odd in ({"num_kv_heads": 1}, {"head_dim": 4}, {"qkv_bias": False}):
-        with pytest.raises(ValueError, match="No family of Hugging Face's has this shape"):
+        with pytest.raises(ValueError, match="No Hugging Face family has this shape"):
             save_huggingface(GPT(40, 1, 16, 2, **odd), tmp_path / "hf")
     assert not list(tmp_path.iterdir())
 

@@ -19,7 +19,7 @@ def verify_litertlm(path, lm, mode="quick", texts=None, limits=None) -> Verifica
     """`keraslm.export.verify` for a ``.litertlm``.
 
     Its model is compared with Keras in LiteRT, token by token; then LiteRT-LM must write the text
-    that this very model writes in LiteRT, and what stands beside the model must be what the task
+    that this very model writes in LiteRT, and what is said beside the model must be what the task
     says: start and stop tokens, sampler, template, vocabulary, the tokens of texts.
     """
     prompts = written_prompts(lm.generator, lm.tokenizer.bos_id or 0, lm.model.max_length // 2)

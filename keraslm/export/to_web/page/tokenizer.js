@@ -59,7 +59,24 @@ function engineOf(json) {
     post_processor: null, // a prompt's template is in model.json
     decoder: null,
   };
-  return new Tokenizer(parts, { unk_token: json.model.unk_token });
+  const engine = new Tokenizer(parts, { unk_token: json.model.unk_token });
+  if (json.model.type === "Unigram") fuseWithinWords(engine.model);
+  return engine;
+}
+
+/** Unknown parts of one word are one token, those of two words are two. */
+function fuseWithinWords(model) {
+  const encode = model.encode.bind(model);
+  const isKnown = (token) => model.tokens_to_ids.has(token);
+  model.fuse_unk = false; // that of all words together
+  model.encode = (words) => words.flatMap((word) => {
+    const fused = [];
+    for (const token of encode([word])) {
+      if (fused.length && !isKnown(token) && !isKnown(fused.at(-1))) fused.push(fused.pop() + token);
+      else fused.push(token);
+    }
+    return fused;
+  });
 }
 
 // What tokenizers.js takes for letters of a word are those of English.
