@@ -124,10 +124,13 @@ def _cure(encoding, sample, before):
     shares = {name: _daily(sample[:2000], name) for name in DAILY}
     best, other = sorted(shares, key=lambda name: -shares[name])
     if shares[best] > 0.5:
-        return f"It looks like Chinese in {best} (or {other}): give encoding={best!r}."
+        return (
+            f"It looks like Chinese in {best} (or {other}): give encoding={best!r}, or --encoding "
+            f"{best}."
+        )
     return (
-        "Give its encoding with encoding=: Chinese text is often 'gb18030' or 'big5', that of "
-        "Western Europe 'cp1252'."
+        "Give its encoding, encoding= or --encoding: Chinese text is often 'gb18030' or 'big5', "
+        "that of Western Europe 'cp1252'."
     )
 
 

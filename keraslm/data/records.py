@@ -97,7 +97,7 @@ def _text(record: Any, where: str, field: str) -> str:
     if field not in record:
         raise ValueError(
             f"{where} has no field {field!r}; it has {sorted(record)}. Name the one with the"
-            " text: field=."
+            " text: field=, or --field."
         )
     if not isinstance(record[field], str):
         raise ValueError(
@@ -119,7 +119,7 @@ def _column(lines: Iterable[str], file: Path, field: str, delimiter: str) -> Ite
         if field not in header:
             raise ValueError(
                 f"{file} has no column {field!r}; its first line has {header}. Name the one with "
-                "the text: field=."
+                "the text: field=, or --field."
             )
         place = header.index(field)
         begin = rows.line_num + 1
