@@ -50,6 +50,11 @@ def members(path: Path) -> list[Path]:
             names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
     except BAD as error:
         raise ValueError(_damaged(path, ".zip", error)) from error
+    for name in names:
+        if name != os.path.normpath(name) or name.startswith(("/", "..")) or "\\" in name:
+            raise ValueError(f"{path} holds a file with the odd name {name!r}. Unpack it.")
+    if len(set(names)) != len(names):
+        raise ValueError(f"{path} holds two files with one name. Unpack it.")
     return sorted(path / n for n in names if not n.startswith("__MACOSX/") and not is_hidden(n))
 
 

@@ -37,7 +37,8 @@ def read_corpus(source=None, validation=0.05, **how) -> Corpus:
     """
     from keraslm.data import clean_text, read_texts, split_texts, wikipedia_sample
 
-    texts = [clean_text(text) for text in read_texts(source or wikipedia_sample(), **how)]
+    source = wikipedia_sample() if source is None else source
+    texts = [clean_text(text) for text in read_texts(source, **how)]
     return Corpus(*split_texts(texts, validation))
 
 
@@ -114,7 +115,7 @@ def train_gpt(
         f"steps of {recipe.batch_size} x {recipe.length} tokens."
     )
     prompts = prompts or beginnings(corpus.validation)
-    limit = callbacks.TimeLimit(minutes) if minutes else None
+    limit = None if minutes is None else callbacks.TimeLimit(minutes)
     watch = [callbacks.Samples(lm, prompts[:1], max_new_tokens=30)]
     if limit:
         watch.append(limit)

@@ -48,7 +48,9 @@ def test_info_and_prune(workspace, capfd, lm):
     assert "600 → " in capfd.readouterr().out
     small = keraslm.from_pretrained(out)
     assert small.tokenizer.vocab_size < 300 and small.generate("The police", max_new_tokens=3)
-    assert run("prune", folder, workspace / "nothing.txt", "--out", out) == 2
+    assert run("prune", folder, workspace / "few.txt", "--out", out) == 2
+    assert "holds a model. Give another --out, or --overwrite" in capfd.readouterr().err
+    assert run("prune", folder, workspace / "nothing.txt", "--out", workspace / "new") == 2
     assert run("info", workspace / "nothing") == 2
     assert "No model at" in capfd.readouterr().err
 
@@ -132,6 +134,10 @@ def test_step_by_step(workspace, capfd):
         (("run", "PAGE", "Hi"), "PAGE is a web page: serve it"),
         (("export", "none"), "No model at none"),
         (("verify", "none"), "No model at none"),
+        (("tokenizer", "", "--out", "x"), "The path of the text is empty"),
+        (("train", "CORPUS", "--tokenizer", "TOK", "--out", "x", "--minutes", "0"), "minutes must"),
+        (("train", "CORPUS", "--tokenizer", "TOK", "--out", "x", "--length", "999"), "at most 256"),
+        (("embed", "train", "CORPUS", "--window", "0", "--out", "x"), "window must be a positive"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(

@@ -8,11 +8,10 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 from keraslm._version import __version__
 from keraslm.cli import artefacts, embed, sources, zoo
-from keraslm.cli.checks import check_writable
+from keraslm.cli.checks import check_new, check_writable
 from keraslm.cli.waiting import patience
 
 __all__ = ["check_writable", "import_tensorflow_quietly", "main"]
@@ -127,21 +126,27 @@ def _tokenizer(args):
     from keraslm.data import read_texts, wikipedia_sample
     from keraslm.tokenizers import Tokenizer
 
-    texts = read_texts(sources.path_of(args) or wikipedia_sample(), **sources.reading(args))
+    source = wikipedia_sample() if args.source is None else sources.path_of(args)
+    texts = read_texts(source, **sources.reading(args))
     tokenizer = Tokenizer.train(texts, args.kind, args.vocab_size)
     print(f"{tokenizer.save(args.out)}: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens")
 
 
 def _train(args):
     from keraslm import pipeline
+    from keraslm.callbacks import TimeLimit
     from keraslm.embeddings import load_vectors
     from keraslm.models.presets import sized
     from keraslm.tasks import bundle
     from keraslm.tokenizers import Tokenizer
 
-    if (args.out / "config.json").is_file() and not args.overwrite:
-        raise ValueError(f"{args.out} holds a model. Give another --out, or --overwrite.")
-    sized(args.size)
+    check_new(args)
+    most = sized(args.size)["max_length"]
+    if args.length > most:
+        raise ValueError(f"--length must be at most {most} for --size {args.size}; received "
+                         f"{args.length}.")  # fmt: skip
+    if args.minutes is not None:
+        TimeLimit(args.minutes)  # that it is one is known before the texts are read
     if args.overwrite and args.out.is_dir():
         there = ", ".join(name for name in bundle.EXPORTS if (args.out / name).exists())
         print(f"The model in {args.out} will be replaced at the end; exports that go with it: "
@@ -210,15 +215,17 @@ def _parser():
     sub.add_argument("--kind", default="bpe",
                      choices=("bpe", "wordpiece", "word", "char", "jieba"))  # fmt: skip
     sub.add_argument("--vocab-size", type=int, default=8192, help="default %(default)s")
-    sub.add_argument("--out", required=True, type=Path, help="folder or .json file")
+    sub.add_argument("--out", required=True, type=sources.given, help="folder or .json file")
 
     sub = command("embed", None, "train, judge, convert and look at word vectors")
     embed.add(nested(sub))
 
     sub = command("train", _train, "train a GPT", tells=True)
     sources.add(sub)
-    sub.add_argument("--tokenizer", required=True, type=Path, help="folder or tokenizer.json")
-    sub.add_argument("--vectors", type=Path, help="folder of word vectors to start from")
+    sub.add_argument(
+        "--tokenizer", required=True, type=sources.given, help="folder or tokenizer.json"
+    )
+    sub.add_argument("--vectors", type=sources.given, help="folder of word vectors to start from")
     sub.add_argument("--size", default="nano", help="nano, tiny, mini, small or medium")
     sub.add_argument("--epochs", type=int, default=3, help="default %(default)s")
     sub.add_argument("--batch-size", type=int, default=8, help="rows a step (%(default)s)")
@@ -229,16 +236,18 @@ def _parser():
     sub.add_argument("--prompt", action="append",
                      help="continued after each epoch (beginnings of texts held out)")  # fmt: skip
     sub.add_argument("--minutes", type=float, help="stop after so long")
-    sub.add_argument("--log-dir", type=Path, help="folder for TensorBoard")
-    sub.add_argument("--out", required=True, type=Path, help="folder, such as saved_models/mine")
+    sub.add_argument("--log-dir", type=sources.given, help="folder for TensorBoard")
+    sub.add_argument(
+        "--out", required=True, type=sources.given, help="folder, such as saved_models/mine"
+    )
     sub.add_argument("--overwrite", action="store_true", help="replace the model that is there")
 
     artefacts.add(command)
     zoo.add(command, nested)
 
     sub = command("demo", _demo, "the whole job on a Wikipedia extract, in minutes", tells=True)
-    sub.add_argument("--out", default="saved_models/demo", type=Path)
-    sub.add_argument("--vectors-out", default="embeddings/demo", type=Path)
+    sub.add_argument("--out", default="saved_models/demo", type=sources.given)
+    sub.add_argument("--vectors-out", default="embeddings/demo", type=sources.given)
     sub.add_argument("--minutes", type=float, default=5.0, help="of training at most")
     sub.add_argument("--epochs", type=int, default=3, help="default %(default)s")
     return parser

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from keraslm._targets import TARGETS
+from keraslm.cli import sources
 
 # What to do with a task that generates nothing.
 INSTEAD = {
@@ -41,17 +42,17 @@ def add(command):
                      help="repeat for several (default: tflite and saved_model)")  # fmt: skip
     sub.add_argument("--quantization", metavar="KIND",
                      help="float16, int8, int8_weights or int4 (default: float32)")  # fmt: skip
-    sub.add_argument("--out", type=Path, help="folder (default: the bundle)")
+    sub.add_argument("--out", type=sources.given, help="folder (default: the bundle)")
     sub.add_argument("--no-verify", dest="verify", action="store_false")
 
     sub = command("verify", _verify, "compare exports with the Keras model")
     sub.add_argument("model", help="bundle folder")
-    sub.add_argument("exports", nargs="*", type=Path, help="default: those in the bundle")
+    sub.add_argument("exports", nargs="*", type=sources.given, help="default: those in the bundle")
     sub.add_argument("--full", action="store_true", help="perplexity, speed and memory too")
     sub.add_argument("--tensors", action="store_true", help="list the weights of a .tflite")
 
     sub = command("run", _run, "continue a text with an exported file or folder", tells=True)
-    sub.add_argument("path", type=Path, help=".tflite, .litertlm, SavedModel or bundle")
+    sub.add_argument("path", type=sources.given, help=".tflite, .litertlm, SavedModel or bundle")
     sub.add_argument("prompt")
     _generation(sub)
 

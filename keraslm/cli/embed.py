@@ -25,7 +25,9 @@ def add(command):
     sub = command("train", _train, "train Word2Vec, FastText or GloVe", tells=True)
     sources.add(sub)
     sub.add_argument("--method", choices=METHODS, default="word2vec", help="default %(default)s")
-    sub.add_argument("--tokenizer", type=Path, help="train on the tokens of this tokenizer")
+    sub.add_argument(
+        "--tokenizer", type=sources.given, help="train on the tokens of this tokenizer"
+    )
     sub.add_argument("--unit", default="words",
                      choices=("words", "whitespace", "characters", "jieba"),
                      help="what a token is, without --tokenizer (%(default)s)")  # fmt: skip
@@ -38,19 +40,25 @@ def add(command):
     sub.add_argument("--skip-gram", action="store_true", help="instead of CBOW")
     sub.add_argument("--bucket", type=int, help="of FastText: vectors for letters (200,000)")
     sub.add_argument("--x-max", type=float, help="of GloVe (100; small corpora: 10)")
-    sub.add_argument("--checkpoint", type=Path, help="of GloVe: file to go on from")
-    sub.add_argument("--spill", type=Path, help="of GloVe: keep the counts in files there")
+    sub.add_argument("--checkpoint", type=sources.given, help="of GloVe: file to go on from")
+    sub.add_argument("--spill", type=sources.given, help="of GloVe: keep the counts in files there")
     sub.add_argument("--workers", type=int, help="threads (all cores)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--float16", action="store_true", help="save in half the size")
-    sub.add_argument("--out", required=True, type=Path, help="folder, such as embeddings/mine")
+    sub.add_argument(
+        "--out", required=True, type=sources.given, help="folder, such as embeddings/mine"
+    )
 
     sub = command("evaluate", _evaluate, "analogies, similarity, and bias")
     vectors(sub)
-    sub.add_argument("--questions", type=Path, help="analogies (default: the well-known ones)")
-    sub.add_argument("--pairs", type=Path, action="append", help="word, word, number a line")
+    sub.add_argument(
+        "--questions", type=sources.given, help="analogies (default: the well-known ones)"
+    )
+    sub.add_argument(
+        "--pairs", type=sources.given, action="append", help="word, word, number a line"
+    )
     sub.add_argument("--bias", action="store_true", help="the Word Embedding Association Test")
-    sub.add_argument("--json", type=Path, help="write the results to this file")
+    sub.add_argument("--json", type=sources.given, help="write the results to this file")
 
     sub = command("neighbors", _neighbors, "the nearest words")
     vectors(sub)
@@ -59,18 +67,20 @@ def add(command):
 
     sub = command("convert", _convert, "write vectors in another format")
     vectors(sub)
-    sub.add_argument("out", type=Path, help="folder or file (.vec, .txt, .bin, with .gz or not)")
+    sub.add_argument(
+        "out", type=sources.given, help="folder or file (.vec, .txt, .bin, with .gz or not)"
+    )
     sub.add_argument("--to", help="word2vec, word2vec-binary, glove, fasttext or folder")
 
     sub = command("project", _project, "show vectors in TensorBoard's projector")
     vectors(sub)
-    sub.add_argument("out", type=Path, help="TensorBoard's --logdir")
+    sub.add_argument("out", type=sources.given, help="TensorBoard's --logdir")
     sub.add_argument("--number", type=int, default=10_000, help="words (%(default)s)")
 
 
 def vectors(sub):
     """Add the arguments for vectors."""
-    sub.add_argument("vectors", type=Path, help="folder or file")
+    sub.add_argument("vectors", type=sources.given, help="folder or file")
     sub.add_argument("--format", help="of the file, if it is not told from it; 'pickle' only for "
                      "files from someone you trust")  # fmt: skip
     sub.add_argument("--limit", type=int, help="the most frequent words only")
@@ -115,7 +125,7 @@ def _train_and_save(args):
         corpus: Any = pipeline.read_corpus(sources.path_of(args), **sources.reading(args)).train
     else:  # in a stream, so that it may be larger than memory
         options["unit"] = args.unit
-        corpus = sources.Lines(args) if args.source else wikipedia_sample()
+        corpus = wikipedia_sample() if args.source is None else sources.Lines(args)
     found = train(corpus, args.width, report=print, **options)
     recipe = {
         "method": args.method,

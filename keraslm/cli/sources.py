@@ -1,5 +1,6 @@
 """The argument for a corpus and how it is read, the same in every command that reads one."""
 
+import argparse
 import ast
 import atexit
 import functools
@@ -11,9 +12,16 @@ from pathlib import Path
 
 HELP = (
     "text file, folder, glob, .jsonl, .csv, or MediaWiki dump, compressed or not; "
-    "'-' for standard input"
+    "'-' for plain text from standard input"
 )
 ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[\\nrtfv0])")
+
+
+def given(text):
+    """A path on the command line; an empty one, such as of an unset variable, is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
 
 
 def add(sub, required=False):
@@ -56,6 +64,8 @@ def _stdin():
     folder = tempfile.mkdtemp(prefix="keraslm-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = Path(folder, "stdin")
+    if sys.stdin is None:
+        raise ValueError("There is no standard input. Give a file.")
     with open(path, "wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file)
     return str(path)

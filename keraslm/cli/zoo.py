@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from keraslm.cli import sources
+from keraslm.cli.checks import check_new
 
 
 def add(command, nested):
@@ -13,12 +14,12 @@ def add(command, nested):
     sub.add_argument("name")
     sub = under("get", _get, "copy one, checked", needs_tensorflow=False)
     sub.add_argument("name")
-    sub.add_argument("--out", type=Path, help="folder (default: saved_models/NAME)")
+    sub.add_argument("--out", type=sources.given, help="folder (default: saved_models/NAME)")
     sub.add_argument("--source", help="clone of the repository, or an address that serves it")
     sub = under("make", _make, "train one by its recipe, and export it", tells=True)
     sub.add_argument("name")
-    sub.add_argument("--out", type=Path, help="folder (default: saved_models/NAME)")
-    sub.add_argument("--data", type=Path, help="folder of the texts (default: build/zoo)")
+    sub.add_argument("--out", type=sources.given, help="folder (default: saved_models/NAME)")
+    sub.add_argument("--data", type=sources.given, help="folder of the texts (default: build/zoo)")
     sub.add_argument("--epochs", type=int, help="instead of the recipe's")
 
     sub = command("info", _info, "tell what a model is, without loading it")
@@ -29,7 +30,8 @@ def add(command, nested):
     sub = command("prune", _prune, "leave out the tokens that texts do not need")
     sub.add_argument("model", help="bundle, Hugging Face folder or name on the hub")
     sources.add(sub, required=True)
-    sub.add_argument("--out", required=True, type=Path, help="folder of the new bundle")
+    sub.add_argument("--out", required=True, type=sources.given, help="folder of the new bundle")
+    sub.add_argument("--overwrite", action="store_true", help="replace the model that is there")
 
 
 def _list(args):
@@ -78,6 +80,7 @@ def _prune(args):
     from keraslm.data import read_texts
     from keraslm.tasks import bundle, from_pretrained, prune
 
+    check_new(args)
     with bundle.reserved(args.out):
         texts = read_texts(sources.path_of(args), **sources.reading(args))
         task, report = prune(from_pretrained(args.model), texts)

@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 from keraslm._text import checked_str
-from keraslm.data.markup import cut, cut_tables, heading, plain
+from keraslm.data.markup import cut, cut_tables, cut_templates, heading, plain
 
 # === Any text ===
 
@@ -63,6 +63,8 @@ _BACK_MATTER = frozenset(
         "参见",
         "參見",
         "参考文献",
+        "参考资料",
+        "參考資料",
         "參考文獻",
         "外部链接",
         "外部連結",
@@ -97,6 +99,7 @@ _LESS, _FORMULA = "\ue000", "\ue001"
 _LEFTOVERS = [
     (re.compile("'{2,}"), ""),  # bold and italic marks
     (re.compile(r"__[A-Z]+__"), ""),  # __TOC__
+    (re.compile(r"^-{4,}$", re.MULTILINE), ""),  # a line across the page
     (re.compile(r"https?://\S+"), ""),
     (re.compile(r"^[*#:; \t\xa0]+", re.MULTILINE), ""),  # list and indentation marks, lone ones too
     (re.compile(r"^(?:category|file|image):.*$", re.I | re.MULTILINE), ""),
@@ -133,9 +136,9 @@ def clean_wikitext(markup: str) -> str:
         >>> clean_wikitext("'''Ada''' (; [[Greek language|Greek]]: ) is a name.\\n==Notes==\\n* x")
         'Ada (Greek) is a name.'
     """
-    from gensim.corpora import wikicorpus
 
-    if re.match(r"\s*#\s*(?:redirect|重定向)", checked_str(markup, "markup"), re.IGNORECASE):
+    markup = re.sub(f"[{_LESS}{_FORMULA}]", "", checked_str(markup, "markup"))
+    if re.match(r"\s*#\s*(?:redirect|重定向)\s*:?\s*\[\[", markup, re.IGNORECASE):
         return ""
     # "p &lt; 0.05" and "a < b" are no tags: filter_wiki would eat the text up to the next ">".
     text = re.sub(r"&lt;|<(?![a-zA-Z/!])", _LESS, markup)
@@ -147,7 +150,7 @@ def clean_wikitext(markup: str) -> str:
     text = cut(text, *_MATH, lambda text, begin, end: _formula(text[begin:end]))
     text = _MATH_TEMPLATE.sub(lambda match: _formula(match[1]), text)
     text = _TEMPLATE.sub(_template, text)
-    text = plain(_IMAGE.sub("", cut_tables(wikicorpus.remove_template(text))))
+    text = plain(_IMAGE.sub("", cut_tables(cut_templates(text))))
     # Lines with an ISBN are entries of a book list.
     lines = text.split("\n")
     text = "\n".join(line for line in lines if _FORMULA not in line and "ISBN" not in line)

@@ -17,7 +17,8 @@ DAILY = {"gb18030": (range(0xB0, 0xD8), 0xA1), "big5": (range(0xA4, 0xC7), 0x40)
 def decode(stream: BinaryIO, file: Path, encoding: str) -> Iterator[str]:
     r"""Decoded chunks of a file, newlines as ``\n``; errors name the byte position.
 
-    A file that is to be UTF-8 and has the byte order mark of UTF-16 or UTF-32 is read as that.
+    A file with the byte order mark of UTF-8 is UTF-8; one that is to be UTF-8 and has the mark of
+    UTF-16 or UTF-32 is read as that.
     """
     position, seen = 0, ""
     decoder = None
@@ -53,6 +54,8 @@ def decode(stream: BinaryIO, file: Path, encoding: str) -> Iterator[str]:
 
 def split(chunks: Iterable[str], separator: str | None) -> Iterator[str]:
     """Documents of a stream of text; holds no more than a chunk and one document."""
+    if separator is not None:  # as the newlines of the text were read
+        separator = separator.replace("\r\n", "\n").replace("\r", "\n")
     if separator is None:
         yield "".join(chunks)
     elif separator == "\n\n":
@@ -93,6 +96,8 @@ def _chunks(stream):
 
 
 def _stated(chunk, encoding):
+    if chunk.startswith(codecs.BOM_UTF8):
+        return "utf-8"
     if codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig"):
         return encoding
     return next((name for mark, name in MARKS.items() if chunk.startswith(mark)), encoding)

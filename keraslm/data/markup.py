@@ -26,6 +26,8 @@ _ATTRIBUTES = re.compile(
     r"\n.{0,4}(?:bgcolor|\d? ?colspan|rowspan|style=|class=|align=|scope=).*"
     r"|^.{0,2}(?:bgcolor|\d? ?colspan|rowspan|style=|class=|align=).*"
 )
+_BRACE = re.compile("[{}]")
+_INNER_TEMPLATE = re.compile(r"\{\{[^{}]*+\}\}")
 _CELL = re.compile(r"(?<=\n |\n\n|  |.\n|.\t)[|!]")
 _CELL_END = re.compile(r"[][\n]")
 
@@ -63,6 +65,32 @@ def cut(
     return "".join([*parts, text[done:]])
 
 
+def cut_templates(text: str) -> str:
+    """Without templates, those in other templates too; what comes after an unclosed one stays."""
+    from gensim.corpora import wikicorpus
+
+    begin = _unclosed_template(text)
+    if begin is None:
+        return wikicorpus.remove_template(text)
+    # gensim would leave out the rest of the article.
+    rest = _INNER_TEMPLATE.sub("", text[begin:]).replace("{{", "")
+    return wikicorpus.remove_template(text[:begin]) + rest
+
+
+def _unclosed_template(text):
+    """Where a template begins that is never closed, as gensim counts braces; ``None``: nowhere."""
+    begin, depth = None, 0
+    for brace in _BRACE.finditer(text):
+        if begin is None:
+            if brace[0] == "{" and text.startswith("{{", brace.start()):
+                begin, depth = brace.start(), 1
+        else:
+            depth += 1 if brace[0] == "{" else -1
+            if depth == 0:
+                begin = None
+    return begin
+
+
 def cut_tables(text: str) -> str:
     """Without tables, those in other tables too."""
     opened: list[int] = []
@@ -85,10 +113,9 @@ def cut_tables(text: str) -> str:
 def plain(text: str) -> str:
     """What gensim's ``filter_wiki`` leaves: no tags, links as their texts, no lines of tables."""
     from gensim import utils
-    from gensim.corpora import wikicorpus
 
     text = _without_languages(utils.decode_htmlentities(text))
-    text = cut(wikicorpus.remove_template(text), *_FILE, _caption)
+    text = cut(cut_templates(text), *_FILE, _caption)
     for _ in range(3):  # what is inside other markup shows when that has gone
         before = text
         for pair in (_COMMENT, *_TAGS, _TAG):

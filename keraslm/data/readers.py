@@ -93,6 +93,10 @@ def read_blocks(
     if not isinstance(source, (str, os.PathLike)):
         yield from gathered(read_texts(source))
         return
+    yield from _not_blank(_blocks(source, field, encoding), _short(os.fspath(source)))
+
+
+def _blocks(source, field, encoding):
     for file in _files(os.fspath(source)):
         if not is_lines(file):
             yield from gathered(documents(file, field, encoding, None))
@@ -139,6 +143,8 @@ def wikipedia_sample() -> str:
 
 
 def _files(source):
+    if not source:
+        raise FileNotFoundError("The path of the text is empty. Give a file, folder or glob.")
     path = Path(source)
     if os.path.isdir(path):
         return _some(_below(path), source)

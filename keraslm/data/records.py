@@ -124,9 +124,10 @@ def _column(lines: Iterable[str], file: Path, field: str, delimiter: str) -> Ite
         place = header.index(field)
         begin = rows.line_num + 1
         for row in rows:
-            if row and len(row) <= place:
+            if row and len(row) != len(header):
                 raise ValueError(
-                    f"{file}, line {begin} has {len(row)} columns; {field!r} is column {place + 1}."
+                    f"{file}, line {begin} has {len(row)} columns, the first line {len(header)}. "
+                    'Write texts with commas or line breaks in quotation marks: "a, b".'
                 )
             if row:
                 yield row[place].removesuffix("\n")

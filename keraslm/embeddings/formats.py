@@ -5,13 +5,16 @@ import collections
 import gzip
 import hashlib
 import itertools
+import math
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 
 from keraslm import _compressed
 from keraslm._files import replaced_file
+from keraslm._text import checked_count
 from keraslm._types import KeyedVectors, StrPath
 from keraslm.embeddings.binary import MAGIC, check_fasttext, check_word2vec
 from keraslm.embeddings.storage import check_vectors, keyed, load_folder, save_vectors
@@ -56,8 +59,8 @@ def load_vectors(
     path = Path(path)
     if not _compressed.exists(path):
         raise FileNotFoundError(f"No file or folder {path}. Train vectors with 'keraslm embed'.")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be a positive whole number; received {limit!r}.")
+    if limit is not None:
+        limit = checked_count(limit, "limit")
     format = _format(path) if format is None else format
     if format == "folder":
         return load_folder(path, limit, mmap)
@@ -166,13 +169,32 @@ def _format(path):
     if int.from_bytes(head[:4], "little") == MAGIC:
         return "fasttext"
     if sizes:
-        return "word2vec-binary" if _is_binary(head.partition(b"\n")[2]) else "word2vec"
+        rest = head.partition(b"\n")[2]
+        return "word2vec" if _is_row(rest, int(first[1])) or _is_text(rest) else "word2vec-binary"
     if _is_binary(head) or not first:
         raise ValueError(
             f"{path} holds no word vectors in a known format ({', '.join(FORMATS)}). Say which "
             "with format=."
         )
     return "glove"
+
+
+def _is_row(part, width):
+    """Whether bytes begin with a line that ends in so many numbers."""
+    parts = part.partition(b"\n")[0].split()
+    try:
+        return len(parts) > width and all(map(math.isfinite, map(float, parts[-width:])))
+    except ValueError:
+        return False
+
+
+def _is_text(part):
+    """Whether bytes, the last of which may be cut off, are UTF-8 without control characters."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(part)
+    except UnicodeDecodeError:
+        return False
+    return not any(unicodedata.category(c) == "Cc" and c not in "\t\r\n" for c in text)
 
 
 def _is_binary(part):
@@ -203,7 +225,7 @@ def _read_text(path, format, limit):
             first = b""
         while limit is None or len(words) < limit:
             room = LINES if limit is None else min(LINES, limit - len(words))
-            lines = [line for _, line in zip(range(room), _after(first, stream), strict=False)]
+            lines = [*itertools.islice(filter(bytes.strip, _after(first, stream)), room)]
             first = b""
             if not lines:
                 break
@@ -338,6 +360,8 @@ def _through_gensim(path, format, limit):
                 else:
                     check_word2vec(file)
                     vectors = KeyedVectors.load_word2vec_format(str(file), binary=True, limit=limit)
+                    if len(vectors.key_to_index) != len(vectors.index_to_key):
+                        raise ValueError("a word has two vectors")
     except FileNotFoundError:
         raise
     except ValueError as error:

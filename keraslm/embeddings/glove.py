@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keraslm._files import replaced_file, reserved_file
+from keraslm._text import checked_number
 from keraslm._types import KeyedVectors, StrPath
 from keraslm.embeddings.sentences import Sentences, encode
+from keraslm.embeddings.word2vec import check_settings
 
 BLOCK = 8_000_000  # counts that a thread holds before it hands them over
 BUCKET = 65_536  # pairs shuffled at once
@@ -101,9 +103,10 @@ def train_glove(
         [(..., ...)]
     """
     _numba()
-    for name, value in (("vector_size", vector_size), ("epochs", epochs), ("window", window)):
-        if value < 1:
-            raise ValueError(f"{name} must be a positive whole number; received {value!r}.")
+    check_settings(vector_size=vector_size, epochs=epochs, window=window, min_count=min_count,
+                   max_size=max_size, workers=workers, seed=seed)  # fmt: skip
+    for name, value in (("x_max", x_max), ("alpha", alpha), ("learning_rate", learning_rate)):
+        checked_number(value, name, lambda value: value > 0, "a number above 0")
     report = report or (lambda line: None)
     workers = workers or os.cpu_count() or 1
     with contextlib.ExitStack() as stack:

@@ -10,6 +10,7 @@ import numpy as np
 
 from keraslm._files import Writer, read_whole, warn_of
 from keraslm._files.facts import read_dict
+from keraslm._text import is_whole
 from keraslm._types import KeyedVectors, StrPath
 
 NGRAMS = ("min_n", "max_n", "bucket")
@@ -52,8 +53,10 @@ def save_vectors(
         True
     """
     words = vectors.index_to_key
-    if any("\n" in word for word in words):
-        raise ValueError("A word holds a line break, which vocabulary.txt cannot keep.")
+    for word in words:
+        if not isinstance(word, str) or "\n" in word or "\r" in word:
+            raise ValueError(f"The word {word!r} is no str, or has a line break, which "
+                             "vocabulary.txt cannot keep.")  # fmt: skip
     check_vectors(vectors.vectors, words, "The vectors")
     with Writer(folder, FILES, fences=FILES[:1]) as writer:
         new = writer.new
@@ -87,25 +90,39 @@ def _load(folder, limit, mmap):
             raise FileNotFoundError(
                 f"No vectors in {folder}: {name} is missing. Train some with 'keraslm embed train'."
             )
-    words = (folder / "vocabulary.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    try:
+        text = (folder / "vocabulary.txt").read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{folder / 'vocabulary.txt'} is damaged: {error}.") from error
+    words = text.removesuffix("\n").split("\n")
     table = _array(folder / "vectors.npy", mmap)
     if table.ndim != 2 or len(table) != len(words):
         raise ValueError(
             f"{folder} is damaged: {len(words)} words, vectors of shape {table.shape}."
         )
     facts = _recipe(folder)
-    counts = folder / "counts.npy"
-    vectors = keyed(
-        words[:limit],
-        table[:limit],
-        _array(counts, False)[:limit] if counts.is_file() else None,
-        facts.get("fasttext"),
-    )
-    if "fasttext" in facts:
-        vectors.vectors_vocab = _array(folder / "vectors_vocab.npy", mmap)[:limit]
-        vectors.vectors_ngrams = _array(folder / "vectors_ngrams.npy", mmap)
+    counts, fasttext = None, facts.get("fasttext")
+    if (folder / "counts.npy").is_file():
+        counts = _of_shape(_array(folder / "counts.npy", False), folder, (len(words),))[:limit]
+    if fasttext is not None:
+        right = isinstance(fasttext, dict) and set(fasttext) == set(NGRAMS)
+        if not right or not all(is_whole(value) for value in fasttext.values()):
+            raise ValueError(f"{folder / 'recipe.json'} is damaged: 'fasttext' is {fasttext!r}.")
+    vectors = keyed(words[:limit], table[:limit], counts, fasttext)
+    if fasttext is not None:
+        width = table.shape[1]
+        of_words = _array(folder / "vectors_vocab.npy", mmap)
+        of_parts = _array(folder / "vectors_ngrams.npy", mmap)
+        vectors.vectors_vocab = _of_shape(of_words, folder, table.shape)[:limit]
+        vectors.vectors_ngrams = _of_shape(of_parts, folder, (fasttext["bucket"], width))
         vectors.recalc_char_ngram_buckets()
     return vectors
+
+
+def _of_shape(table, folder, shape):
+    if table.shape != shape:
+        raise ValueError(f"{folder} is damaged: an array of {table.shape} should be {shape}.")
+    return table
 
 
 def _recipe(folder):
@@ -122,6 +139,8 @@ def _array(path, mmap):
         raise
     except Exception as error:  # NumPy reads the header as Python, which may fail in any way
         raise ValueError(f"{path} is not a readable array: {error}") from error
+    if table.dtype.kind not in "fiu":
+        raise ValueError(f"{path} holds {table.dtype}, not numbers.")
     # gensim computes in float32.
     return table if table.dtype in (np.float32, np.int64) else table.astype("float32")
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from keraslm._text import checked_count
 from keraslm._types import KeyedVectors, StrPath
 from keraslm.embeddings.sentences import END, Sentences
 
@@ -125,6 +126,7 @@ def train_fasttext(
 
 
 def _train(make, sentences, report, epochs, options, *, min_count, workers, **settings):
+    check_settings(epochs=epochs, min_count=min_count, workers=workers, **settings)
     workers = workers or os.cpu_count() or 1
     # gensim reads such a file without Python, on all threads; token lists it reads on one.
     with tempfile.TemporaryDirectory(prefix="keraslm-") as folder:
@@ -152,6 +154,20 @@ def _train(make, sentences, report, epochs, options, *, min_count, workers, **se
         wv.index_to_key = [names[int(number)] for number in wv.index_to_key]
         wv.key_to_index = {name: i for i, name in enumerate(wv.index_to_key)}
     return model
+
+
+# The least that each setting of the trainers may be; ``None`` is a default.
+LEAST = {"vector_size": 1, "epochs": 1, "window": 1, "min_count": 0, "max_final_vocab": 1,
+         "max_size": 1, "workers": 1, "bucket": 0, "negative": 0, "seed": 0, "min_n": 0,
+         "max_n": 0}  # fmt: skip
+
+
+def check_settings(**settings: Any) -> None:
+    """Raise a ValueError for a number that gensim would take for something else, or die of."""
+    for name, value in settings.items():
+        if name in LEAST and value is not None:
+            spelled = "max_size" if name == "max_final_vocab" else name
+            checked_count(value, spelled, LEAST[name])
 
 
 def _write(sentences: Sentences, path, by_number) -> list[str]:

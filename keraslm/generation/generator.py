@@ -37,7 +37,7 @@ class Generated(NamedTuple):
     log_probs: list[float]
 
 
-KEPT = 16  # compiled functions, each of some megabytes
+KEPT = 8  # compiled functions, each of some 25 MB
 
 
 class Generator:

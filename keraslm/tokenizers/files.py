@@ -56,11 +56,19 @@ def told(what: str) -> Iterator[None]:
         raise ValueError(f"The tokenizer cannot {what}: {error}.") from error
 
 
-def check_belongs(file: Path, engine: Any) -> None:
-    """Raise a ValueError if a file is of a bundle, whose model has other tokens than an engine."""
-    if not file.is_file() or "keraslm_version" not in read_object(file.with_name("config.json")):
+def check_replaces(file: Path, engine: Any) -> None:
+    """Raise an error if a file is something that a tokenizer must not replace.
+
+    Raises:
+        FileExistsError: it is no tokenizer.
+        ValueError: it is of a bundle, whose model has other tokens.
+    """
+    if not file.is_file():
         return
-    if read_engine(file).get_vocab() != engine.get_vocab():
+    if "model" not in read_object(file) and file.name != ENGINE:
+        raise FileExistsError(f"{file} is no tokenizer, and stays. Give another name.")
+    is_bundle = "keraslm_version" in read_object(file.with_name("config.json"))
+    if file.name == ENGINE and is_bundle and read_engine(file).get_vocab() != engine.get_vocab():
         raise ValueError(
             f"{file.parent} holds a model with other tokens, which could not read these. Save the "
             "tokenizer to another folder, or its own model there: lm.save(folder)."

@@ -164,13 +164,12 @@ class Tokenizer:
             the file's ``Path``.
 
         Raises:
-            OSError, ValueError: it cannot be written, or the folder is a bundle whose model has
-                other tokens.
+            OSError, ValueError: it cannot be written, the file that is there is no tokenizer, or
+                the folder is a bundle whose model has other tokens.
         """
         path = checked_path(path)
         file = path if path.suffix == ".json" else path / "tokenizer.json"
-        if file.name == "tokenizer.json":
-            files.check_belongs(file, self.engine)
+        files.check_replaces(file, self.engine)
         with replaced_file(file) as new:
             new.write_text(self.to_json(), encoding="utf-8")
         if file.name == "tokenizer.json":

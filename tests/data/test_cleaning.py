@@ -56,6 +56,9 @@ def test_clean_text(text, cleaned):
         ("A.\n[[Category:Things]]\n__TOC__", "A."),
         ("* A book, ISBN 0-14-022697-4.\nA.", "A."),
         ("#REDIRECT [[Other]]", ""),
+        ("# Redirecting traffic is one item.", "Redirecting traffic is one item."),
+        ("One.\n\nThe set {{ of {{x}} is open.\n\nTwo.", "One.\n\nThe set of is open.\n\nTwo."),
+        ("a \ue000 b \ue001 c\n----\nd", "a b c\n\nd"),
         ("", ""),
     ],
 )

@@ -7,6 +7,7 @@ import lzma
 import os
 import subprocess
 import sys
+import warnings
 import zipfile
 
 import pytest
@@ -56,6 +57,12 @@ def test_lines_that_look_empty_end_a_paragraph(tmp_path):
     assert list(read_texts(file, separator="\n\n")) == ["one", "two\nmore", "  three"]
 
 
+def test_separators_of_windows(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"one\r\ntwo\r\n\r\nthree")
+    assert list(read_texts(tmp_path / "a.txt", separator="\r\n")) == ["one", "two", "three"]
+    assert list(read_texts(tmp_path / "a.txt", separator="\r\n\r\n")) == ["one\ntwo", "three"]
+
+
 def test_real_corpus_of_one_document_a_line(lee, lee_path):
     lines = lee_path.read_text(encoding="utf-8").split("\n")
     assert lee == [line for line in lines if line.strip()]
@@ -78,6 +85,8 @@ def test_chunk_borders_change_nothing(tmp_path, monkeypatch, chunk, separator):
 
 
 def test_encodings_and_byte_order_marks(tmp_path):
+    (tmp_path / "marked.txt").write_text("naïve 文字", encoding="utf-8-sig")
+    assert list(read_texts(tmp_path / "marked.txt", encoding="gb18030")) == ["naïve 文字"]
     for encoding in ("utf-8", "utf-8-sig", "utf-16", "latin-1"):
         file = tmp_path / f"{encoding}.txt"
         file.write_bytes("naïve\n".encode(encoding))
@@ -118,6 +127,24 @@ def test_zip(tmp_path):
     assert list(read_texts(file / "some" / "b.txt")) == ["text"]
     with pytest.raises(FileNotFoundError, match=r"No file or folder .*c\.txt"):
         read_texts(file / "some" / "c.txt")
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../a.txt", "./a.txt", "x//a.txt"])
+def test_a_zip_reads_nothing_outside_itself(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("b.txt", "text")
+        archive.writestr(zipfile.ZipInfo(name), "inside")
+    with pytest.raises(ValueError, match="a file with the odd name"):
+        list(read_texts(tmp_path / "a.zip"))
+
+
+def test_a_zip_with_one_name_twice(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        archive.writestr("a.txt", "one")
+        archive.writestr("a.txt", "two")
+    with pytest.raises(ValueError, match="two files with one name"):
+        list(read_texts(tmp_path / "a.zip"))
 
 
 def test_zip_that_cannot_be_read(tmp_path):
@@ -161,7 +188,8 @@ def test_tables(tmp_path):
     ("content", "says"),
     [
         ("id,body\n1,x\n", r"no column 'text'; its first line has \['id', 'body'\]"),
-        ("id,text\n1,x\n2\n", "line 3 has 1 columns; 'text' is column 2"),
+        ("id,text\n1,x\n2\n", "line 3 has 1 columns, the first line 2"),
+        ("text\nHello, world\n", "line 2 has 2 columns, the first line 1. Write texts with commas"),
         ('text\n"never closed\n', "line 2 begins no row of a table"),
         ("", "has no column 'text'"),
     ],
@@ -241,6 +269,11 @@ def test_unknown_path():
 def test_text_given_as_path():
     with pytest.raises(FileNotFoundError, match="a list"):
         read_texts("Once upon a time " * 1000)
+
+
+def test_an_empty_path():
+    with pytest.raises(FileNotFoundError, match="path of the text is empty"):
+        read_texts("")
 
 
 def test_glob_without_match(tmp_path):
@@ -437,3 +470,6 @@ def test_blocks_of_damaged_files_are_told(tmp_path):
         list(read_blocks(tmp_path / "t.txt"))
     with pytest.raises(ValueError, match="no text in"):
         list(read_blocks([]))
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(ValueError, match="no text in"):
+        list(read_blocks(tmp_path / "empty.txt"))

@@ -101,6 +101,11 @@ def test_cache(small, tmp_path, monkeypatch):
         ("v.vec", b"3 2\na 1 2\nb 3 4\n", r"says that it has 3 vectors, but 2 are there"),
         ("v.vec", b"1 2\na 1 2\nb 3 4\n", r"says that it has 1 vectors, but 2 are there"),
         ("v.vec", b"2 2\na 1 2\na 3 4\n", r"'a' has two vectors"),
+        (
+            "v.bin",
+            b"2 2\na " + struct.pack("<2f", 1, 2) + b"a " + struct.pack("<2f", 3, 4),
+            "a word has two vectors",
+        ),
         ("v.vec", b"2 2\na 1 2\nb 3\n", r"vector 2 is not a word and 2 numbers: 'b 3"),
         ("v.vec", b"2 2\na 1 2\nb nan 3\n", r"NaN or infinite values, first for the word 'b'"),
         ("v.txt", b"a 1 2\nb 3 x\n", r"vector 2 is not a word and 2 numbers"),
@@ -171,6 +176,32 @@ def test_compressed_by_others(small, tmp_path, format, suffix):
         module = {".gz": gzip, ".bz2": bz2, ".xz": lzma}[suffix]
         packed.write_bytes(module.compress(plain.read_bytes()))
     assert equal(load_vectors(packed), small)
+
+
+def test_small_binary_files_come_back(tmp_path):
+    """Three words give few bytes to tell binary numbers from decimal ones."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        small = keyed(["the", "cat", "dog"], rng.normal(size=(3, 4)).astype("float32"))
+        assert equal(load_vectors(write_vectors(small, tmp_path / "v.bin")), small)
+
+
+def test_empty_lines_are_no_vectors(tmp_path):
+    for name, content in (("v.txt", "a 1 2\n\nb 3 4\n\n"), ("v.vec", "2 2\na 1 2\nb 3 4\n\n")):
+        (tmp_path / name).write_text(content)
+        assert load_vectors(tmp_path / name).index_to_key == ["a", "b"]
+
+
+@pytest.mark.parametrize("limit", [1.5, "3", True, 0])
+def test_a_limit_is_a_number(small, tmp_path, limit):
+    with pytest.raises(ValueError, match="limit must be a positive whole number"):
+        load_vectors(write_vectors(small, tmp_path / "v"), limit=limit)
+
+
+def test_words_that_a_folder_cannot_keep(tmp_path):
+    for word in ("a\nb", "a\r"):
+        with pytest.raises(ValueError, match="has a line break"):
+            save_vectors(keyed([word], np.ones((1, 2), "float32")), tmp_path / "v")
 
 
 def test_a_zip_of_several_files(small, tmp_path):

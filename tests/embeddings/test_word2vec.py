@@ -74,3 +74,16 @@ def test_stop_words_have_no_vector(train):
     texts = ["the king and the queen of spain"] * 20
     vectors = train(texts, 4, epochs=1, workers=1, stop_words="english")
     assert set(vectors.key_to_index) == {"king", "queen", "spain"}
+
+
+@pytest.mark.parametrize("train", [train_word2vec, train_fasttext])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"window": 0}, {"epochs": 0}, {"vector_size": 0}, {"workers": -1}, {"max_size": -1},
+     {"min_count": -5}, {"window": 1.5}, {"seed": -1}],
+    ids=str,
+)  # fmt: skip
+def test_numbers_that_cannot_be(train, wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=rf"{name} must be a .*whole number.*; received"):
+        train([["a", "b"]] * 9, **{"vector_size": 4, "min_count": 1, "workers": 1, **wrong})

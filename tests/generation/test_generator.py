@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keraslm.generation import GenerationConfig, Generator
+from keraslm.generation.generator import KEPT
 from keraslm.models import GPT
 
 GREEDY = GenerationConfig(max_new_tokens=12)
@@ -165,7 +166,7 @@ def test_few_functions_for_many_shapes_and_the_oldest_are_dropped():
     for k in range(2, 30):
         generator.generate([[1]], GREEDY.replace(temperature=1.0, top_k=2, seed=k))
         generator._compile(("key", k), lambda x: x)
-    assert len(generator._compiled) == 16
+    assert len(generator._compiled) == KEPT
 
 
 def test_streamed_rows_draw_what_generated_rows_draw_in_batches_of_any_size():

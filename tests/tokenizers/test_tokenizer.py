@@ -30,6 +30,14 @@ def test_saved_and_loaded(tokenizers, kind, tmp_path):
     assert names == ["tokenizer.json", "tokenizer_config.json"]
 
 
+def test_saved_over_something_else(tokenizers, tmp_path):
+    (tmp_path / "config.json").write_text('{"keraslm_version": "0.1.0"}')
+    with pytest.raises(FileExistsError, match="config.json is no tokenizer, and stays"):
+        tokenizers["bpe"].save(tmp_path / "config.json")
+    assert Tokenizer.load(tokenizers["bpe"].save(tmp_path / "mine.json")).vocab_size == 500
+    tokenizers["char"].save(tmp_path / "mine.json")
+
+
 @pytest.mark.parametrize("kind", ["bpe", "wordpiece", "word", "char"])
 def test_size_ids_and_special_tokens(tokenizers, kind):
     tokenizer = tokenizers[kind]
