@@ -111,13 +111,24 @@ def _binary(file, chunk, position):
         return f"{file} is a PDF. Extract its text, for example with pdftotext."
     if position == 0 and chunk[257:262] == b"ustar":
         return f"{file} is a .tar archive. Unpack it, and give the folder."
-    for name, zeros in (("utf-16-le", chunk[1:2000:2]), ("utf-16-be", chunk[:2000:2])):
-        if zeros.count(0) > 0.7 * len(zeros) and position == 0 and len(chunk) > 2:
-            return f"{file} is not utf-8 text. It looks like encoding={name!r}."
+    if position == 0 and (wide := _wide_encoding(chunk[:2000])):
+        return f"{file} is not utf-8 text. It looks like encoding={wide!r}."
     return (
         f"{file} is a binary file: zero byte at position {position + chunk.index(0)}. Give text "
         "files, or the right encoding=."
     )
+
+
+def _wide_encoding(sample):
+    """UTF-16, in the order of bytes that gives letters; ``None``: neither does."""
+    for name, zeros in (("utf-16-le", sample[1::2]), ("utf-16-be", sample[::2])):
+        if zeros.count(0) > 0.7 * len(zeros) and len(sample) > 2:
+            return name  # a text in Latin letters
+    for name in ("utf-16-le", "utf-16-be"):
+        text = codecs.getincrementaldecoder(name)("replace").decode(sample)
+        if _daily(text.encode("gb18030", "replace"), "gb18030") > 0.5:
+            return name
+    return None
 
 
 def _cure(encoding, sample, before):

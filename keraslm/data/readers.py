@@ -158,7 +158,9 @@ def _files(source):
             f"No file or folder {_short(source)}. Give an existing path; for a text itself, a list:"
             " [text]."
         )
-    files = sorted(Path(name) for name in glob.glob(source, recursive=True) if os.path.isfile(name))
+    found = [Path(name) for name in glob.glob(source, recursive=True) if os.path.isfile(name)]
+    # Each once: a link to a folder above would give its files forty times.
+    files = sorted({file.resolve(): file for file in sorted(found, reverse=True)}.values())
     if not files:
         raise FileNotFoundError(
             f"No file matches {_short(source)}. Check the pattern and the folder it starts from"

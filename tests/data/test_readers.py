@@ -232,6 +232,14 @@ def test_folder_and_glob(tmp_path):
     assert list(read_texts(f"{tmp_path}/**/*.txt.gz")) == ["gz"]
 
 
+def test_a_glob_through_a_loop_of_links(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "sub" / "b.txt").write_text("b")
+    (tmp_path / "sub" / "loop").symlink_to(tmp_path)
+    assert sorted(read_texts(f"{tmp_path}/**/*.txt")) == ["a", "b"]
+
+
 def test_path_with_glob_signs_that_exists(tmp_path):
     file = tmp_path / "a[1].txt"
     file.write_text("text")
@@ -360,6 +368,8 @@ TRADITIONAL = "話說天下大勢，分久必合，合久必分。周末七國�
         ("文字".encode() + b"\xff" + b"abc", "before it is utf-8, so the file is damaged there"),
         ("hello world".encode("utf-16-le"), "looks like encoding='utf-16-le'"),
         ("hello world".encode("utf-16-be"), "looks like encoding='utf-16-be'"),
+        ((CHINESE + "\r\nA").encode("utf-16-le"), "looks like encoding='utf-16-le'"),
+        ((CHINESE + "\r\nA").encode("utf-16-be"), "looks like encoding='utf-16-be'"),
         (b"PAR1\x15\x04\x15\x00", "is a Parquet file"),
         (b"%PDF-1.7\n\x00", "is a PDF"),
         (b"a.txt".ljust(257, b"\0") + b"ustar", "is a .tar archive"),
