@@ -34,7 +34,10 @@ def kind_of(path: Path) -> str | None:
         ValueError: the name says one of these and the file is none.
     """
     with open(path, "rb") as stream:
-        head = stream.read(10)
+        return _kind(path, stream.read(10))
+
+
+def _kind(path, head):
     for kind, (begins, _) in KINDS.items():
         if head.startswith(begins) and (kind != ".bz2" or head[4:] in _BLOCK):
             return kind
@@ -102,21 +105,21 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             of several files.
     """
     archive = None if path.is_file() else archive_of(path)
-    kind = ".zip" if archive else kind_of(path)
-    if kind is None:
-        with open(path, "rb") as stream:
-            yield stream
-        return
-    try:
-        if kind == ".zip":
-            file = path if archive else _only_member(path)
-            with zipfile.ZipFile(archive or path) as packed, _member(packed, file) as stream:
-                yield stream
-        else:
-            with KINDS[kind][1](path, "rb") as stream:
-                yield stream
-    except BAD as error:
-        raise ValueError(_damaged(archive or path, kind, error)) from error
+    with open(archive or path, "rb") as file:  # once: a pipe cannot be read again
+        kind = _kind(archive or path, file.peek(10)[:10])
+        if kind is None:
+            yield file
+            return
+        try:
+            if kind == ".zip":
+                name = path if archive else _only_member(path)
+                with zipfile.ZipFile(archive or path) as packed, _member(packed, name) as stream:
+                    yield stream
+            else:
+                with KINDS[kind][1](file, "rb") as stream:
+                    yield stream
+        except BAD as error:
+            raise ValueError(_damaged(archive or path, kind, error)) from error
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import lzma
 import os
 import subprocess
 import sys
+import threading
 import warnings
 import zipfile
 
@@ -112,6 +113,17 @@ def test_compression_is_told_from_the_content(tmp_path):
     assert list(read_texts(tmp_path / "a.txt")) == ["one"]
     (tmp_path / "a.txt").write_bytes(b"BZh9 is how they begin")
     assert list(read_texts(tmp_path / "a.txt")) == ["BZh9 is how they begin"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_pipe_is_read_once(tmp_path, packed):
+    text = b"one\ntwo\n" * 5000
+    os.mkfifo(tmp_path / "pipe")
+    content = gzip.compress(text) if packed else text
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(content))
+    writer.start()
+    assert list(read_texts(tmp_path / "pipe")) == [text.decode()]
+    writer.join()
 
 
 def test_zip(tmp_path):
