@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import lzma
 import os
+import posixpath
 import shutil
 import tempfile
 import zipfile
@@ -54,7 +55,7 @@ def members(path: Path) -> list[Path]:
     except BAD as error:
         raise ValueError(_damaged(path, ".zip", error)) from error
     for name in names:
-        if name != os.path.normpath(name) or name.startswith(("/", "..")) or "\\" in name:
+        if name != posixpath.normpath(name) or name.startswith(("/", "..")) or "\\" in name:
             raise ValueError(f"{path} holds a file with the odd name {name!r}. Unpack it.")
     if len(set(names)) != len(names):
         raise ValueError(f"{path} holds two files with one name. Unpack it.")

@@ -93,7 +93,7 @@ def _sampled(texts):
         size += len(text)
         if size > SAMPLE:
             break
-    return "\n".join(some), itertools.chain(some, texts)
+    return "\n".join(text[:SAMPLE] for text in some), itertools.chain(some, texts)
 
 
 def _marks_are_letters(text):
